@@ -1,0 +1,1 @@
+//! Backup operator for MatrixOne.

@@ -1,0 +1,2 @@
+//! The `mo-backup` program.
+fn main() {}
