@@ -1,1 +1,12 @@
-//! Backup operator for MatrixOne.
+//! Backup operator and command line for MatrixOne. The rooms, from the ground up:
+//!
+//! * [`api`]: what users write and read. No I/O.
+//! * [`plan`]: what to copy, what belongs to what. Pure.
+//! * [`sql`]: what to say to MatrixOne; `sql/session.rs` is its only I/O.
+//! * [`store`]: where bytes live: object stores and volumes.
+//! * [`task`]: the treaty between the operator and its workers.
+pub mod api;
+pub mod plan;
+pub mod sql;
+pub mod store;
+pub mod task;

@@ -1,0 +1,72 @@
+//! What users write and read: the kinds, their CRDs, and the closed vocabulary of conditions and reasons.
+
+mod backup;
+mod backup_report;
+mod backup_storage;
+mod cluster;
+mod job_options;
+mod location;
+mod reason;
+mod run_status;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use kube::CustomResourceExt as _;
+
+pub use backup::{
+    Backup, BackupPhase, BackupSpec, BackupStatus, BackupType, Deadlines, DeletionPolicy, Method, Retry, Staging,
+    StagingVolume, VerifyLevel,
+};
+pub use backup_report::{
+    BackupReport, ManifestRef, Outcome, Progress, ServerSeen, TakenType, Verified, Warning, WorkerStatus,
+};
+pub use backup_storage::{
+    AccessMode, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus, Capabilities,
+    RepositorySeen, ServerCredentials, StorageReport, StorageWorkerStatus,
+};
+pub use cluster::{Address, Cluster, CredentialsSecret, Tls, TlsMode};
+pub use job_options::{JobOptions, RunAs};
+pub use location::{
+    CaSecret, S3Credentials, S3Location, ServerSideEncryption, ServerSideEncryptionType, StorageType, VolumeLocation,
+};
+pub use reason::Reason;
+pub use run_status::{ATTEMPTS_KEPT, AttemptRecord, ConditionType, HandledRequests, Queue, RunStatus, set_condition};
+
+/// API group of all kinds.
+pub const GROUP: &str = "mo-backup.io";
+/// Served version.
+pub const VERSION: &str = "v1alpha1";
+/// Annotation: a new token cancels the work under way. Answered in `status.handledRequests.cancel`.
+pub const CANCEL_ANNOTATION: &str = "mo-backup.io/cancel";
+/// Annotation: a new token starts a failed object over. Answered in `status.handledRequests.retry`.
+pub const RETRY_ANNOTATION: &str = "mo-backup.io/retry";
+
+/// Every CRD this program serves.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [Backup::crd(), BackupStorage::crd()].into_iter().map(without_status_defaults).collect()
+}
+
+/// A default in the schema of a status would make the API server write what nobody has observed.
+fn without_status_defaults(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let statuses = crd
+        .spec
+        .versions
+        .iter_mut()
+        .filter_map(|v| v.schema.as_mut()?.open_api_v3_schema.as_mut()?.properties.as_mut()?.get_mut("status"));
+    for status in statuses {
+        strip_defaults(status);
+    }
+    crd
+}
+
+fn strip_defaults(schema: &mut JSONSchemaProps) {
+    schema.default = None;
+    for property in schema.properties.iter_mut().flat_map(|p| p.values_mut()) {
+        strip_defaults(property);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        strip_defaults(items);
+    }
+}

@@ -1,0 +1,190 @@
+//! `BackupStorage`: a repository, the place where backups live.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{JobOptions, Outcome, RunStatus, S3Location, StorageType, VolumeLocation, Warning};
+
+/// A repository: a prefix of a bucket, or a folder of a volume, that holds backups.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "mo-backup.io",
+    version = "v1alpha1",
+    kind = "BackupStorage",
+    plural = "backupstorages",
+    namespaced,
+    status = "BackupStorageStatus",
+    category = "mo-backup",
+    shortname = "mostore",
+    derive = "PartialEq",
+    doc = "A repository: a prefix of a bucket, or a folder of a volume, that holds backups.",
+    selectable = ".spec.type",
+    validation = Rule::new("self.metadata.name.size() <= 52").message("the name of a BackupStorage may have at most 52 characters: names of Jobs are made from it"),
+    printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.type"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Backups","type":"integer","jsonPath":".status.report.repository.backups"}"#,
+    printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.report.repository.size"}"#,
+    printcolumn = r#"{"name":"Newest","type":"string","jsonPath":".status.report.repository.newest"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.type == 'S3') == has(self.s3)").message("s3 goes with type S3, and type S3 needs s3"))]
+#[x_kube(validation = Rule::new("(self.type == 'Volume') == has(self.volume)").message("volume goes with type Volume, and type Volume needs volume"))]
+#[x_kube(validation = Rule::new("self.type == oldSelf.type && (!has(self.s3) || !has(oldSelf.s3) || (self.s3.bucket == oldSelf.s3.bucket && self.s3.prefix == oldSelf.s3.prefix && has(self.s3.endpoint) == has(oldSelf.s3.endpoint) && (!has(self.s3.endpoint) || self.s3.endpoint == oldSelf.s3.endpoint))) && (!has(self.volume) || !has(oldSelf.volume) || (self.volume.claim == oldSelf.volume.claim && self.volume.path == oldSelf.volume.path))").message("the location of a repository cannot change: bucket, prefix, endpoint, claim and path are immutable; make another BackupStorage"))]
+pub struct BackupStorageSpec {
+    /// The kind of place.
+    #[serde(rename = "type")]
+    pub type_: StorageType,
+    /// The bucket, with type S3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Location>,
+    /// The volume, with type Volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeLocation>,
+    /// `ReadOnly`: nothing is ever written; backups cannot go here.
+    #[serde(default)]
+    pub access_mode: AccessMode,
+    /// With method Direct to S3: whether MatrixOne is given the keys of the Secret in its BACKUP statement, or uses its own identity.
+    #[serde(default)]
+    pub server_credentials: ServerCredentials,
+    /// Options of the Pods that probe this storage.
+    #[serde(default)]
+    pub job: JobOptions,
+}
+
+/// Whether a repository may be written to.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessMode {
+    /// Backups may be added and removed.
+    #[default]
+    ReadWrite,
+    /// Nothing is ever written.
+    ReadOnly,
+}
+
+/// Whose identity MatrixOne writes with.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerCredentials {
+    /// The keys of the storage's Secret, sent in the BACKUP statement.
+    #[default]
+    FromSecret,
+    /// MatrixOne's own: its environment or its instance's role.
+    Ambient,
+}
+
+/// What is known about a BackupStorage.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = super::run_status::rules()))]
+pub struct BackupStorageStatus {
+    /// Where it stands, in one word; programs read `conditions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<BackupStoragePhase>,
+    /// What the operator knows.
+    #[serde(flatten)]
+    pub run: RunStatus,
+    /// What the probe found. Written by the probe alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<StorageReport>,
+}
+
+/// Where a BackupStorage stands, in one word.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackupStoragePhase {
+    /// Not probed yet.
+    Pending,
+    /// A probe is under way.
+    Probing,
+    /// Backups can go here.
+    Ready,
+    /// It can be read, not written.
+    ReadOnly,
+    /// The probe failed; the conditions say why.
+    Failed,
+}
+
+/// The part of `.status` that the probe writes, and all it may write.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StorageWorkerStatus {
+    /// What the probe found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<StorageReport>,
+}
+
+/// What a probe found. Written by the probe alone.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageReport {
+    /// The run this report belongs to.
+    #[schemars(length(max = 64))]
+    pub run: String,
+    /// How the probe ended.
+    pub outcome: Outcome,
+    /// Why it failed: one of the documented reasons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// The same in words, with what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub message: Option<String>,
+    /// Whether another probe can help without a change.
+    pub retryable: bool,
+    /// When the probe ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probed_at: Option<Time>,
+    /// What the store can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+    /// What the repository is and holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<RepositorySeen>,
+    /// What is good to know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub warnings: Vec<Warning>,
+}
+
+/// What a store can do, tried or asked, not assumed.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Capabilities {
+    /// A second create of the same key is refused. Without it only one writer may use the repository.
+    pub conditional_create: bool,
+    /// A body that was changed on its way is refused (asked for by `checksums`).
+    pub checksums: bool,
+    /// The bucket keeps old versions: deleting hides data and frees nothing. Absent: the store could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versioning: Option<bool>,
+    /// The bucket locks objects. Absent: the store could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<bool>,
+}
+
+/// What a repository is and holds.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RepositorySeen {
+    /// Id of the repository, from its marker.
+    pub id: String,
+    /// Who may write: `<namespace>/<name>` of the BackupStorage in the marker.
+    pub owner: String,
+    /// Committed backups.
+    pub backups: i64,
+    /// Bytes that these backups added.
+    pub bytes: i64,
+    /// The same, for people.
+    pub size: String,
+    /// When the newest was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+    /// When the oldest was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<String>,
+    /// Folders of attempts that no committed backup refers to.
+    pub orphans: i64,
+}

@@ -1,0 +1,270 @@
+//! One vocabulary of reasons: of conditions, events, metric labels, reports and `docs/reasons.md`.
+
+/// Makes the enum and its texts from one table, so that no reason can be without its explanation.
+macro_rules! reasons {
+    ($($name:ident $kind:ident $meaning:literal $remedy:literal)*) => {
+        /// Why something is as it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The wire name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What it means, for people.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            /// What a person does about it.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+
+            /// Whether trying again without a change cannot help.
+            #[must_use]
+            pub const fn is_permanent(self) -> bool {
+                match self { $(Self::$name => reasons!(@ $kind),)* }
+            }
+        }
+    };
+    (@ permanent) => { true };
+    (@ passing) => { false };
+}
+
+impl Reason {
+    /// The reason of this wire name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.as_str() == name)
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+reasons! {
+    Starting passing
+        "A Job was made for the attempt and its Pod has not started yet."
+        "Wait. If it lasts, look at the Pod's events: image, quota, node."
+    Running passing
+        "The worker runs."
+        "Wait; `status.progress` says how far it is."
+    Completed passing
+        "Everything the spec asked for is done: the manifest is committed and its objects are in place."
+        "Nothing."
+    Verified passing
+        "The objects were checked as deep as `verify` asks."
+        "Nothing."
+    NotVerifiedYet passing
+        "Nothing was checked yet."
+        "Wait for the attempt to end."
+    Queued passing
+        "Another backup of the same MatrixOne cluster runs; one at a time is allowed."
+        "Wait; `status.queue` says the place."
+    Retrying passing
+        "The last attempt failed and another one will be made."
+        "Nothing, or mend what the last attempt's reason names."
+    Suspended passing
+        "`spec.suspend` holds the object back."
+        "Set `suspend: false` to go on."
+    Cancelled permanent
+        "A person cancelled it with the annotation mo-backup.io/cancel."
+        "To start over, set the annotation mo-backup.io/retry to a new token."
+    InvalidSpec permanent
+        "The spec contradicts itself or names something impossible."
+        "Mend what the message names and apply again."
+    StorageNotFound passing
+        "The BackupStorage that the spec names does not exist in this namespace."
+        "Create it; the backup starts by itself."
+    StorageNotReady passing
+        "The BackupStorage is not ready, so that nothing can be written."
+        "See the conditions of the BackupStorage; the backup starts by itself once it is Ready."
+    StorageReadOnly permanent
+        "The BackupStorage is read-only."
+        "Use another BackupStorage, or one that owns its repository."
+    BaseNotFound permanent
+        "The Backup named by `base` does not exist, or its data is not in the repository."
+        "Name another base, or leave `base` out."
+    BaseNotUsable permanent
+        "No base can be used for an incremental backup: other server, other history, or objects that the base does not have."
+        "Take a full backup, or use type Auto."
+    JobVanished passing
+        "The Job of the attempt was deleted by somebody before it had ended."
+        "Nothing; the next attempt is made. Find out who deletes Jobs."
+    WorkerFailed passing
+        "The worker ended without a report: killed, out of memory, evicted."
+        "See the attempt's message and the Pod; raise `job.resources` if it was out of memory."
+    NodeLost passing
+        "The node of the worker cannot be reached, and the worker may still be alive there. No other one is started beside it."
+        "Bring the node back, or make sure that it is off and delete the Node (or taint it with node.kubernetes.io/out-of-service)."
+    StartDeadlineExceeded passing
+        "The Pod did not start within `deadlines.start`."
+        "See the Pod's events: image, quota, node selector, missing Secret or claim."
+    RunDeadlineExceeded passing
+        "The attempt took longer than `deadlines.run`."
+        "Raise `deadlines.run`, or find out what is slow."
+    Stalled passing
+        "Nothing moved for longer than `deadlines.stall`."
+        "See the worker's log; look at the server and the store."
+    NameConflict permanent
+        "An object that is not ours has the name of the Job to be made."
+        "Delete or rename that Job."
+    JobRefused passing
+        "Kubernetes refused the Job: quota, admission policy, or missing rights."
+        "Mend what the message names; it is tried again."
+    NamespaceTerminating passing
+        "The namespace is being deleted. The object is released and its data stays."
+        "Delete Backups before their namespace, if their data is to be removed."
+    Purging passing
+        "A Job removes the data."
+        "Wait."
+    PurgeFailed passing
+        "The data could not be removed."
+        "Mend what the message names; it is tried again. To let the object go and keep the data, set `deletionPolicy: Retain`."
+    Releasing passing
+        "The worker is being stopped before the object is let go."
+        "Wait."
+    Held passing
+        "`spec.hold` keeps the object and its data."
+        "Set `hold: false` to let it be deleted."
+    CrdOutdated permanent
+        "The CustomResourceDefinition in the cluster is older than the program."
+        "Apply the CRDs of this version (`mo-backup crds`)."
+    Probing passing
+        "A Job tries out the storage."
+        "Wait."
+    StorageReady passing
+        "Backups can be written here."
+        "Nothing."
+    ServerUnreachable passing
+        "MatrixOne does not answer at the given address."
+        "Check host, port, network policies, and that the server runs."
+    NotMatrixOne permanent
+        "What answers at the address is no MatrixOne."
+        "Correct `cluster.address`."
+    LoginFailed permanent
+        "MatrixOne refused the user or the password."
+        "Correct the credentials Secret."
+    NotSysAccount permanent
+        "The user belongs to another account than `sys`; only `sys` can back up the cluster."
+        "Use a user of account sys, such as `dump`."
+    RoleTooWeak permanent
+        "The user may not call mo_ctl, which a consistent backup needs."
+        "Grant the user the role moadmin, or name it in the user name: `sys#dump#moadmin`."
+    ServerTlsUnavailable permanent
+        "TLS is required and the server does not offer it."
+        "Switch TLS on in MatrixOne ([cn.frontend] enableTls), or set `tls.mode`."
+    ServerTlsUntrusted permanent
+        "The certificate of the server is not trusted."
+        "Give the right `tls.caSecret` and `tls.serverName`."
+    ServerNotSupported permanent
+        "This version of MatrixOne cannot do what the spec asks for."
+        "See the message for what it can do."
+    BackupRunning passing
+        "A BACKUP of somebody else runs on this MatrixOne cluster; two at a time would take each other's protection."
+        "Wait until it has ended; it is tried again."
+    StatementFailed passing
+        "MatrixOne answered the statement with an error."
+        "See the message, it holds MatrixOne's own words."
+    StatementUnknown passing
+        "The connection broke while the statement ran, and how it ended could not be found out."
+        "The next attempt looks first, and writes to a fresh place."
+    StorageUnreachable passing
+        "The object store does not answer."
+        "Check endpoint, network policies, and that the store runs."
+    StorageTlsUntrusted permanent
+        "The certificate of the object store is not trusted."
+        "Give the right `caSecret`."
+    BucketNotFound permanent
+        "The bucket does not exist."
+        "Create the bucket, or correct `s3.bucket`."
+    StorageCredentialsRejected permanent
+        "The object store refused the keys."
+        "Correct the Secret that `credentialsSecret` names, or the rights of the keys."
+    StorageCredentialsMissing permanent
+        "No credentials for the object store were found."
+        "Name a Secret in `credentialsSecret`, or give the Pods an identity."
+    RegionMismatch permanent
+        "The bucket lies in another region than the storage says."
+        "Correct `s3.region`; the message names what the store expects."
+    ClockSkewed passing
+        "The clocks of the Pod's node and of the store differ by more than the store allows."
+        "Set the clocks right (NTP)."
+    StorageThrottled passing
+        "The store kept asking to slow down."
+        "Lower `parallelism`, or ask for more throughput."
+    StorageFull passing
+        "There is no space left in the store or on the volume."
+        "Make space."
+    StorageError passing
+        "The store answered with an error."
+        "See the message, it holds the store's own words."
+    VolumeNotUsable permanent
+        "The volume is not mounted, or the worker may not read and write there."
+        "Check the claim, `job.runAs` and the rights of the folder."
+    StagingNotShared permanent
+        "What MatrixOne wrote to the staging folder is not seen by the worker."
+        "`staging.volume.serverPath` must be where MatrixOne's Pods mount the same claim and path."
+    StagingNotEmptied passing
+        "The files in the staging folder could not be removed after the commit."
+        "Give `job.runAs` the user that MatrixOne runs as, and remove the folder that the message names."
+    PrefixNotEmpty permanent
+        "The place for the attempt's objects is not empty."
+        "Something else writes into the repository; use a prefix of its own."
+    RepositoryForeign permanent
+        "The repository belongs to another BackupStorage."
+        "Use another prefix, or `accessMode: ReadOnly`. The message names the owner."
+    RepositoryDamaged permanent
+        "Something in the repository is not as it was written."
+        "The message names it. Do not rely on what it belongs to."
+    RepositoryTooNew permanent
+        "The repository was written by a newer version of this program."
+        "Use that version or a later one."
+    MethodNotSupported permanent
+        "The storage or the server cannot serve this method."
+        "See the message; method Staged serves every storage."
+    KeysInSql permanent
+        "Keys of the store would be sent in SQL to a server whose logs can show them."
+        "Set `allowKeysInSql: true`, use method Staged, or `serverCredentials: Ambient`."
+    ObjectMissing passing
+        "An object of the backup is not where it must be."
+        "The message names it. The next attempt starts in a fresh place."
+    ObjectCorrupted passing
+        "The content of an object is not what it must be."
+        "The message names it. The next attempt starts in a fresh place; look at the store."
+    BackupIncomplete passing
+        "What MatrixOne left behind is not a whole backup."
+        "The message says what is missing. The next attempt starts in a fresh place."
+    CommitConflict passing
+        "Another worker has committed a manifest for this backup."
+        "Nothing; the committed one counts."
+    Interrupted passing
+        "The worker was told to stop."
+        "Nothing; the next attempt is made."
+    ServerMaySkipObjects passing
+        "Servers up to 4.1.4 leave out objects that are gone, without a word; the list cannot show it."
+        "Prove the backup by restoring it, or upgrade MatrixOne."
+    NoGcProtection passing
+        "Servers up to 3.0.4 do not protect a running backup from garbage collection; the worker held the minimum timestamp instead."
+        "Upgrade MatrixOne."
+    ConditionalCreateMissing passing
+        "The store overwrites where it should refuse; two workers could not be told apart."
+        "Let only one operator write to this repository, or use another store."
+    Internal passing
+        "A fault of this program."
+        "Please report it, with the worker's log."
+}

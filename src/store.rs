@@ -1,0 +1,65 @@
+//! Where bytes live: a small interface over object stores and volumes, and every key ever written.
+
+pub mod error;
+pub mod layout;
+
+use std::{fmt, ops::Range};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+pub use error::{Error, Problem};
+pub use layout::{Key, Prefix};
+
+/// One object in a listing, or the answer of a `stat`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key, relative to the repository.
+    pub key: Key,
+    /// Bytes stored.
+    pub size: u64,
+}
+
+/// A place of objects: a prefix of a bucket or a folder of a volume. Keys are relative to it.
+///
+/// Every method is one try or bounded retries of what is safe to repeat; errors say whether another try can help.
+#[async_trait]
+pub trait Objects: Send + Sync + fmt::Debug {
+    /// Size of an object, or `None` when there is none. A missing bucket is an error, never `None`.
+    async fn stat(&self, key: &Key) -> Result<Option<u64>, Error>;
+
+    /// Streams the content, or a part of it. A missing object is [`Problem::Missing`]; less than was asked for is an error.
+    async fn read(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error>;
+
+    /// Writes a small object at once, replacing what is there.
+    async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error>;
+
+    /// Writes a small object if there is none under the key; else [`Problem::Taken`]. One try: after a lost reply the
+    /// caller must look.
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), Error>;
+
+    /// Begins a large object of known size. Nothing is visible before [`ObjectWriter::close`].
+    async fn writer(&self, key: &Key, size: u64) -> Result<Box<dyn ObjectWriter>, Error>;
+
+    /// All objects whose key begins with the prefix, ascending by key bytes, each once.
+    fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>>;
+
+    /// Deletes the keys; missing ones are fine. The caller judges success by listing.
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), Error>;
+}
+
+/// A large object being written.
+#[async_trait]
+pub trait ObjectWriter: Send {
+    /// Appends a chunk.
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error>;
+    /// Makes the object visible.
+    async fn close(self: Box<Self>) -> Result<(), Error>;
+    /// Gives it up and frees what was sent.
+    async fn abort(self: Box<Self>);
+}

@@ -1,0 +1,124 @@
+//! Every key ever written, and the only place that joins strings into keys.
+
+use std::fmt;
+
+use crate::plan::{AttemptDir, BackupId};
+
+/// The key of an object, relative to the repository. It never begins or ends with `/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+/// The beginning of keys; it ends with `/`, or is empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix(String);
+
+impl Key {
+    /// The repository's marker.
+    #[must_use]
+    pub fn marker() -> Self {
+        Self("mo-backup.json".into())
+    }
+
+    /// The commit point of a backup.
+    #[must_use]
+    pub fn catalog(id: BackupId) -> Self {
+        Self(format!("catalog/{id}.json"))
+    }
+
+    /// An object of an attempt. The path comes from a checked entry.
+    #[must_use]
+    pub fn object(id: BackupId, dir: AttemptDir, path: &str) -> Self {
+        Self(format!("data/{id}/{dir}/{path}"))
+    }
+
+    /// The entry list of an attempt.
+    #[must_use]
+    pub fn entries(id: BackupId, dir: AttemptDir) -> Self {
+        Self::object(id, dir, "entries.jsonl.zst")
+    }
+
+    /// The record of a deleted backup that waits for its sweep.
+    #[must_use]
+    pub fn trash(id: BackupId) -> Self {
+        Self(format!("trash/{id}.json"))
+    }
+
+    /// An object that a probe writes and removes.
+    #[must_use]
+    pub fn probe(nonce: &str) -> Self {
+        Self(format!("probe/{nonce}"))
+    }
+
+    /// A key that a listing returned.
+    pub(super) fn listed(key: &str) -> Self {
+        Self(key.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What follows the prefix.
+    #[must_use]
+    pub fn below<'a>(&'a self, prefix: &Prefix) -> Option<&'a str> {
+        self.0.strip_prefix(&prefix.0)
+    }
+}
+
+impl Prefix {
+    /// The whole repository.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(String::new())
+    }
+
+    /// All catalogue entries.
+    #[must_use]
+    pub fn catalog() -> Self {
+        Self("catalog/".into())
+    }
+
+    /// All backups' objects.
+    #[must_use]
+    pub fn data() -> Self {
+        Self("data/".into())
+    }
+
+    /// All objects of all attempts of a backup.
+    #[must_use]
+    pub fn backup(id: BackupId) -> Self {
+        Self(format!("data/{id}/"))
+    }
+
+    /// All objects of an attempt.
+    #[must_use]
+    pub fn attempt(id: BackupId, dir: AttemptDir) -> Self {
+        Self(format!("data/{id}/{dir}/"))
+    }
+
+    /// Everything probes have written.
+    #[must_use]
+    pub fn probe() -> Self {
+        Self("probe/".into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
