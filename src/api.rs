@@ -48,6 +48,26 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     [Backup::crd(), BackupStorage::crd()].into_iter().map(without_status_defaults).collect()
 }
 
+/// A CRD as a YAML document. The same CRD always gives the same bytes.
+pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, CrdYamlError> {
+    // Through a JSON value: its maps are sorted, and fields that are not set are left out.
+    let value = serde_json::to_value(crd)?;
+    // Never folded: folding breaks CEL rules over lines, and a diff of a rule should be one line.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    Ok(serde_saphyr::to_string_with_options(&value, options)?)
+}
+
+/// Why a CRD could not be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdYamlError {
+    /// It is no JSON.
+    #[error("failed to write a CRD as JSON")]
+    Json(#[from] serde_json::Error),
+    /// It is no YAML.
+    #[error("failed to write a CRD as YAML")]
+    Yaml(#[from] serde_saphyr::SerializeError),
+}
+
 /// A default in the schema of a status would make the API server write what nobody has observed.
 fn without_status_defaults(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let statuses = crd
