@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod layout;
+pub mod memory;
 
 use std::{fmt, ops::Range};
 

@@ -1,0 +1,358 @@
+//! A store in memory, for tests: creates are atomic, calls are numbered and written down, and a chosen call can fail.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+
+use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
+
+/// Content is handed out in pieces of this size.
+const PIECE: usize = 64 * 1024;
+
+/// What happens to the chosen call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The call never reaches the store; the caller sees a broken connection.
+    Before,
+    /// The call is carried out, and the caller sees a broken connection.
+    Lost,
+    /// The call is carried out and its reply arrives.
+    After,
+}
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+struct State {
+    bucket: bool,
+    objects: BTreeMap<String, Bytes>,
+    unfinished: usize,
+    calls: Vec<String>,
+    faults: BTreeMap<usize, (Fault, Hook)>,
+}
+
+/// A store in memory. Clones share their content, so that a second process can be played.
+#[derive(Clone)]
+pub struct Memory(Arc<Mutex<State>>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("objects", &self.state().objects.len()).finish()
+    }
+}
+
+impl Memory {
+    /// An empty bucket.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(State { bucket: true, ..State::default() })))
+    }
+
+    /// A place whose bucket does not exist.
+    #[must_use]
+    pub fn without_bucket() -> Self {
+        Self(Arc::new(Mutex::new(State::default())))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the call with this number (from 0, over all clones) fail as said. The hook runs when it does, and the call
+    /// then yields once, so that a test can stop the caller right there.
+    pub fn fault(&self, call: usize, fault: Fault, hook: impl Fn() + Send + Sync + 'static) {
+        self.state().faults.insert(call, (fault, Arc::new(hook)));
+    }
+
+    /// Every call so far as `<verb> <key>`, in order. Its length is the number of the next call.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    /// All keys, ascending.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.state().objects.keys().cloned().collect()
+    }
+
+    /// Content of an object, uncounted.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Bytes> {
+        self.state().objects.get(key).cloned()
+    }
+
+    /// Puts an object under any key, uncounted.
+    pub fn set(&self, key: &str, body: impl Into<Bytes>) {
+        self.state().objects.insert(key.into(), body.into());
+    }
+
+    /// Removes an object, uncounted; says whether there was one.
+    pub fn unset(&self, key: &str) -> bool {
+        self.state().objects.remove(key).is_some()
+    }
+
+    /// Changes the lowest bit of one byte of an object, uncounted; says whether there was such a byte.
+    pub fn flip(&self, key: &str, at: usize) -> bool {
+        let mut state = self.state();
+        let Some(body) = state.objects.get_mut(key) else { return false };
+        let mut changed = BytesMut::from(&body[..]);
+        let Some(byte) = changed.get_mut(at) else { return false };
+        *byte ^= 1;
+        *body = changed.freeze();
+        true
+    }
+
+    /// Writers that were neither closed nor aborted.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.state().unfinished
+    }
+
+    /// Carries out one call on the state, with its fault if it has one.
+    async fn call<T>(
+        &self,
+        verb: &'static str,
+        what: &str,
+        apply: impl FnOnce(&mut State) -> Result<T, Problem>,
+    ) -> Result<T, Error> {
+        let (outcome, fault) = {
+            let mut state = self.state();
+            let fault = state.faults.get(&state.calls.len()).cloned();
+            state.calls.push(format!("{verb} {what}"));
+            let outcome = match &fault {
+                Some((Fault::Before, _)) => Err(Problem::Unreachable),
+                _ if !state.bucket => Err(Problem::NoBucket),
+                Some((Fault::Lost, _)) => apply(&mut state).and(Err(Problem::Unreachable)),
+                Some((Fault::After, _)) | None => apply(&mut state),
+            };
+            (outcome, fault)
+        };
+        if let Some((_, hook)) = fault {
+            hook();
+            tokio::task::yield_now().await;
+        }
+        outcome.map_err(|problem| Error {
+            problem,
+            verb,
+            what: what.into(),
+            detail: detail(problem).into(),
+            temporary: problem == Problem::Unreachable,
+        })
+    }
+}
+
+fn detail(problem: Problem) -> &'static str {
+    match problem {
+        Problem::Missing => "NoSuchKey",
+        Problem::NoBucket => "NoSuchBucket",
+        Problem::Taken => "PreconditionFailed",
+        Problem::Unreachable => "connection reset",
+        Problem::Corrupted => "InvalidRange",
+        Problem::Denied
+        | Problem::NoCredentials
+        | Problem::Region
+        | Problem::Clock
+        | Problem::Throttled
+        | Problem::Tls
+        | Problem::Locked
+        | Problem::Full
+        | Problem::Unsupported
+        | Problem::Other => "not made by this store",
+    }
+}
+
+#[async_trait]
+impl Objects for Memory {
+    async fn stat(&self, key: &Key) -> Result<Option<u64>, Error> {
+        self.call("stat", key.as_str(), |s| Ok(s.objects.get(key.as_str()).map(|b| b.len() as u64))).await
+    }
+
+    async fn read(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        let body = self
+            .call("read", key.as_str(), |s| {
+                let body = s.objects.get(key.as_str()).ok_or(Problem::Missing)?;
+                let Some(range) = range else { return Ok(body.clone()) };
+                let within = range.start <= range.end && range.end <= body.len() as u64;
+                let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok()).filter(|_| within);
+                bounds.map(|(start, end)| body.slice(start..end)).ok_or(Problem::Corrupted)
+            })
+            .await?;
+        let pieces = stream::unfold(body, |mut rest| async {
+            if rest.is_empty() {
+                return None;
+            }
+            let piece = rest.split_to(rest.len().min(PIECE));
+            Some((Ok(piece), rest))
+        });
+        Ok(pieces.boxed())
+    }
+
+    async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        self.call("put", key.as_str(), |s| {
+            s.objects.insert(key.as_str().into(), body);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        self.call("create", key.as_str(), |s| {
+            if s.objects.contains_key(key.as_str()) {
+                return Err(Problem::Taken);
+            }
+            s.objects.insert(key.as_str().into(), body);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn writer(&self, key: &Key, size: u64) -> Result<Box<dyn ObjectWriter>, Error> {
+        self.call("begin", key.as_str(), |s| {
+            s.unfinished += 1;
+            Ok(())
+        })
+        .await?;
+        Ok(Box::new(Writer { store: self.clone(), key: key.clone(), size, body: BytesMut::new() }))
+    }
+
+    fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>> {
+        let prefix = prefix.as_str().to_owned();
+        stream::once(async move {
+            self.call("list", &prefix, |s| {
+                let found = s.objects.range(prefix.clone()..).take_while(|(k, _)| k.starts_with(&prefix));
+                Ok(found.map(|(k, b)| Listed { key: Key::listed(k), size: b.len() as u64 }).collect::<Vec<_>>())
+            })
+            .await
+        })
+        .flat_map(|page| match page {
+            Ok(found) => stream::iter(found.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(e) => stream::iter(vec![Err(e)]),
+        })
+        .boxed()
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {
+        let what = match &keys[..] {
+            [one] => one.to_string(),
+            more => format!("{} keys", more.len()),
+        };
+        self.call("delete", &what, |s| {
+            for key in &keys {
+                s.objects.remove(key.as_str());
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+struct Writer {
+    store: Memory,
+    key: Key,
+    size: u64,
+    body: BytesMut,
+}
+
+#[async_trait]
+impl ObjectWriter for Writer {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
+        self.store.call("append", self.key.as_str(), |_| Ok(())).await?;
+        self.body.extend_from_slice(&chunk);
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), Error> {
+        let Self { store, key, size, body } = *self;
+        store
+            .call("close", key.as_str(), |s| {
+                s.unfinished -= 1;
+                if body.len() as u64 != size {
+                    return Err(Problem::Corrupted);
+                }
+                s.objects.insert(key.as_str().into(), body.freeze());
+                Ok(())
+            })
+            .await
+    }
+
+    async fn abort(self: Box<Self>) {
+        self.store.state().unfinished -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::TryStreamExt as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn key(n: u8) -> Key {
+        Key::probe(&n.to_string())
+    }
+
+    #[rstest]
+    #[case(Fault::Before, false, true)]
+    #[case(Fault::Lost, true, true)]
+    #[case(Fault::After, true, false)]
+    #[tokio::test]
+    async fn the_chosen_call_fails(#[case] fault: Fault, #[case] applied: bool, #[case] error: bool) {
+        let store = Memory::new();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let counter = seen.clone();
+        store.fault(1, fault, move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        store.put(&key(0), Bytes::from_static(b"a")).await.unwrap();
+        let outcome = store.create(&key(1), Bytes::from_static(b"b")).await;
+        assert_eq!((outcome.is_err(), store.get("probe/1").is_some()), (error, applied));
+        assert_eq!(seen.load(Ordering::SeqCst), 1);
+        assert_eq!(store.calls(), ["put probe/0", "create probe/1"]);
+    }
+
+    #[tokio::test]
+    async fn only_one_create_wins() {
+        let store = Memory::new();
+        store.create(&key(1), Bytes::from_static(b"a")).await.unwrap();
+        let refused = store.create(&key(1), Bytes::from_static(b"b")).await.unwrap_err();
+        assert_eq!((refused.problem, refused.temporary), (Problem::Taken, false));
+        assert_eq!(store.get("probe/1").unwrap(), "a");
+    }
+
+    #[tokio::test]
+    async fn a_large_object_appears_when_it_is_closed() {
+        let store = Memory::new();
+        let body = vec![7; 3 * PIECE + 5];
+        let mut writer = store.writer(&key(1), body.len() as u64).await.unwrap();
+        writer.write(Bytes::from(body.clone())).await.unwrap();
+        assert_eq!((store.stat(&key(1)).await.unwrap(), store.unfinished()), (None, 1));
+        writer.close().await.unwrap();
+        assert_eq!(store.unfinished(), 0);
+        let pieces: Vec<Bytes> = store.read(&key(1), None).await.unwrap().try_collect().await.unwrap();
+        assert_eq!((pieces.len(), pieces.concat()), (4, body));
+        assert!(store.read(&key(1), Some(0..u64::MAX)).await.is_err());
+    }
+}
