@@ -1,0 +1,64 @@
+# Everything here runs on one machine with Rust, Go, a C compiler, git, openssl, curl and util-linux. The end-to-end
+# tests and the demo need root: their nodes use mount namespaces. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+BIN := $(or $(MO_BACKUP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mo-backup)/bin
+export CARGO_TERM_COLOR ?= auto
+say = printf '\n== %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
+
+.PHONY: help check-machine tools demo test unit e2e sweep bench lint clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
+
+check-machine: ## says plainly which program this machine lacks
+	@missing=
+	for program in $(CARGO) go cc ar git openssl curl setpriv unshare flock setsid mount awk; do
+	  command -v $$program > /dev/null || missing="$$missing $$program"
+	done
+	[ -z "$$missing" ] || { echo "missing on this machine:$$missing (needed: Rust, Go 1.26, a C compiler, git, openssl, curl, util-linux)" >&2; exit 1; }
+
+tools: check-machine ## builds Kubernetes, etcd, Helm, two S3 servers and MatrixOne from pinned sources, once
+	@nice bash e2e/cluster/build.sh matrixone etcd s3 kube helm minio
+
+demo: tools ## the quickstart on this machine: cluster, S3, MatrixOne, the chart, a backup
+	@$(call say,building mo-backup)
+	$(CARGO) build --bin mo-backup --example demo
+	$(call say,demo)
+	$(CARGO) run -q --example demo < /dev/null
+
+test: check-machine ## everything: unit and simulation tests, then the end-to-end tests
+	@$(MAKE) --no-print-directory unit tools
+	$(MAKE) --no-print-directory e2e
+
+unit: check-machine ## the tests that need no cluster: seconds once built
+	@$(call say,unit and simulation tests)
+	$(CARGO) test --lib --bins
+	for file in tests/*.rs; do
+	  [ ! -e "$$file" ] || set -- "$$@" --test "$$(basename "$$file" .rs)"
+	done
+	[ $$# -eq 0 ] || $(CARGO) test "$$@"
+
+e2e: tools ## the end-to-end tests on a real control plane, S3 and MatrixOne (root); TEST=name runs some
+	@$(call say,end-to-end tests)
+	$(CARGO) test --test e2e -- $(TEST) < /dev/null
+
+sweep: tools ## the end-to-end tests with every crash point instead of a sample: long
+	@$(call say,end-to-end tests with every crash point)
+	E2E_SWEEP=1 $(CARGO) test --test e2e -- $(TEST) < /dev/null
+
+bench: ## measures what docs/performance.md quotes
+	@$(call say,benchmarks)
+	$(CARGO) bench
+
+lint: ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
+	@$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	if $(CARGO) deny --version > /dev/null 2>&1; then $(CARGO) deny check; else echo "not run: cargo deny (not installed)"; fi
+
+clean: ## removes what was built here; the programs in $(BIN) stay
+	@$(CARGO) clean
+	echo "the cluster's programs stay in $(BIN)"

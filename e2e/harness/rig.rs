@@ -1,0 +1,58 @@
+//! What tests share: each part boots when the first test asks for it, and all go when the run is over.
+
+use std::sync::Mutex;
+
+use tokio::sync::OnceCell;
+
+use super::cluster::{Cluster, Options};
+use super::matrixone::MatrixOne;
+use super::s3::{Kind, S3};
+
+#[derive(Default)]
+pub struct Rig {
+    cluster: OnceCell<Cluster>,
+    versitygw: OnceCell<S3>,
+    minio: OnceCell<S3>,
+    matrixone: OnceCell<MatrixOne>,
+    said: Mutex<Vec<String>>,
+}
+
+impl Rig {
+    /// One node, default settings. A test that loses nodes or kills the control plane boots its own.
+    pub async fn cluster(&self) -> anyhow::Result<&Cluster> {
+        self.cluster.get_or_try_init(|| timed("Kubernetes", Cluster::boot(Options::default()))).await
+    }
+
+    pub async fn s3(&self, kind: Kind) -> anyhow::Result<&S3> {
+        let cell = match kind {
+            Kind::Versitygw => &self.versitygw,
+            Kind::Minio => &self.minio,
+        };
+        cell.get_or_try_init(|| timed("S3", S3::start(kind))).await
+    }
+
+    /// Tests that share it work in databases of their own.
+    pub async fn matrixone(&self) -> anyhow::Result<&MatrixOne> {
+        let started = self.matrixone.get_or_try_init(|| timed("MatrixOne", MatrixOne::start())).await?;
+        let line = format!("MatrixOne: {} ({})", started.version, super::matrixone::program()?.display());
+        let mut said = self.said.lock().expect("said");
+        if !said.contains(&line) {
+            said.push(line);
+        }
+        Ok(started)
+    }
+
+    /// Lines for the end of the run.
+    pub fn facts(&self) -> Vec<String> {
+        self.said.lock().expect("said").clone()
+    }
+}
+
+async fn timed<T>(what: &str, boot: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let begin = std::time::Instant::now();
+    let booted = boot.await;
+    if booted.is_ok() {
+        eprintln!("[rig] {what} is up after {:.1} s", begin.elapsed().as_secs_f32());
+    }
+    booted
+}

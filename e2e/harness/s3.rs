@@ -1,0 +1,191 @@
+//! Real S3 servers on loopback.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, Operator};
+
+use super::ports::{self, Ports};
+use super::programs;
+use super::run_folder::{Process, RunFolder};
+use super::wait::until;
+
+pub const ACCESS_KEY: &str = "test";
+pub const SECRET_KEY: &str = "testtest1";
+pub const REGION: &str = "us-east-1";
+/// curl signs it, but does not send it by itself.
+const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Versitygw,
+    Minio,
+}
+
+pub struct S3 {
+    pub kind: Kind,
+    process: Process,
+    folder: RunFolder,
+    ports: Ports,
+}
+
+impl S3 {
+    pub async fn start(kind: Kind) -> anyhow::Result<S3> {
+        let folder = RunFolder::create("s3")?;
+        let ports = ports::reserve()?;
+        let process = launch(kind, &folder, ports.first)?;
+        let s3 = S3 { kind, process, folder, ports };
+        s3.ready().await?;
+        Ok(s3)
+    }
+
+    async fn ready(&self) -> anyhow::Result<()> {
+        until("the S3 server", Duration::from_secs(60), || async {
+            Ok(tokio::net::TcpStream::connect(("127.0.0.1", self.ports.first)).await.map(Some)?)
+        })
+        .await
+        .with_context(|| self.process.tail(20))?;
+        Ok(())
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.first)
+    }
+
+    /// Kills the server; [`S3::revive`] starts it on the same data.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    pub async fn revive(&mut self) -> anyhow::Result<()> {
+        self.process = launch(self.kind, &self.folder, self.ports.first)?;
+        self.ready().await
+    }
+
+    /// Makes a bucket. A server that has just opened its port may not be willing yet, so it is asked again.
+    pub async fn create_bucket(&self, name: &str) -> anyhow::Result<()> {
+        until(&format!("bucket {name}"), Duration::from_secs(30), || async {
+            let mut command = tokio::process::Command::new("curl");
+            command.args(["-fsS", "--noproxy", "*", "-X", "PUT", "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
+            command.args(["-H", &format!("x-amz-content-sha256: {EMPTY_SHA256}")]);
+            command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{name}", self.endpoint())]);
+            programs::output(&mut command, "").await.map(Some)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// A bucket to put, read, list and delete objects in.
+    pub fn bucket(&self, name: &str) -> anyhow::Result<Bucket> {
+        let s3 = opendal::services::S3::default()
+            .bucket(name)
+            .endpoint(&self.endpoint())
+            .region(REGION)
+            .access_key_id(ACCESS_KEY)
+            .secret_access_key(SECRET_KEY)
+            .disable_config_load();
+        let operator = Operator::new(s3)?;
+        let context = operator.context().with_http_transport(HttpTransporter::new(Loopback::new()?));
+        Ok(Bucket { operator: operator.with_context(context) })
+    }
+}
+
+fn launch(kind: Kind, folder: &RunFolder, port: u16) -> anyhow::Result<Process> {
+    let path = |part: &str| -> anyhow::Result<std::path::PathBuf> {
+        let path = folder.path().join(part);
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    };
+    let address = format!("127.0.0.1:{port}");
+    let mut command = match kind {
+        Kind::Versitygw => {
+            let mut command = Command::new(programs::path("versitygw")?);
+            command.args(["--port", &address, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--region", REGION]);
+            command.args(["--quiet", "posix", "--versioning-dir"]).arg(path("versions")?);
+            command.arg("--sidecar").arg(path("meta")?).arg(path("data")?);
+            command
+        }
+        Kind::Minio => {
+            let mut command = Command::new(programs::path("minio")?);
+            command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
+            command.env("MINIO_UPDATE", "off").env("MINIO_BROWSER", "off").env("HOME", folder.path());
+            command.args(["server", "--quiet", "--address", &address]).arg(path("data")?);
+            command
+        }
+    };
+    folder.start("s3", &mut command)
+}
+
+/// Plain HTTP without a proxy, so that what a test sees does not depend on how the product connects.
+struct Loopback(reqwest::Client);
+
+impl Loopback {
+    fn new() -> anyhow::Result<Loopback> {
+        Ok(Loopback(reqwest::Client::builder().no_proxy().build()?))
+    }
+}
+
+impl HttpTransport for Loopback {
+    async fn fetch(&self, request: http::Request<Buffer>) -> opendal::Result<http::Response<HttpBody>> {
+        let failed = |error: reqwest::Error| opendal::Error::new(opendal::ErrorKind::Unexpected, error.to_string());
+        let (head, body) = request.into_parts();
+        let call =
+            self.0.request(head.method.clone(), head.uri.to_string()).headers(head.headers).body(body.to_bytes());
+        let answer = call.send().await.map_err(failed)?;
+        let mut reply = http::Response::builder().status(answer.status());
+        if let Some(headers) = reply.headers_mut() {
+            headers.clone_from(answer.headers());
+        }
+        // A HEAD tells the length of what it does not send.
+        let size = answer.content_length().filter(|_| head.method != http::Method::HEAD);
+        let bytes = answer.bytes().await.map_err(failed)?;
+        let body = futures::stream::iter([Ok(Buffer::from(bytes))]);
+        let reply = reply.extension(head.uri).body(HttpBody::new(body, size));
+        reply.map_err(|error| opendal::Error::new(opendal::ErrorKind::Unexpected, error.to_string()))
+    }
+}
+
+pub struct Bucket {
+    pub operator: Operator,
+}
+
+impl Bucket {
+    pub async fn put(&self, key: &str, bytes: impl Into<Buffer>) -> anyhow::Result<()> {
+        self.operator.write(key, bytes).await?;
+        Ok(())
+    }
+
+    pub async fn get(&self, key: &str) -> anyhow::Result<Vec<u8>> {
+        Ok(self.operator.read(key).await?.to_vec())
+    }
+
+    pub async fn delete(&self, key: &str) -> anyhow::Result<()> {
+        Ok(self.operator.delete(key).await?)
+    }
+
+    /// Every key under a prefix with its size, in order.
+    pub async fn list(&self, prefix: &str) -> anyhow::Result<Vec<(String, u64)>> {
+        let entries = self.operator.list_with(prefix).recursive(true).await?;
+        let files = entries.into_iter().filter(|entry| entry.metadata().is_file());
+        let mut keys: Vec<_> =
+            files.map(|entry| (entry.path().to_string(), entry.metadata().content_length())).collect();
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// Flips one bit of an object and leaves its length as it was.
+    pub async fn flip_bit(&self, key: &str, byte: usize) -> anyhow::Result<()> {
+        let mut bytes = self.get(key).await?;
+        let place = byte % bytes.len().max(1);
+        *bytes.get_mut(place).with_context(|| format!("{key} is empty"))? ^= 1;
+        self.put(key, bytes).await
+    }
+
+    /// Cuts an object off after so many bytes.
+    pub async fn truncate(&self, key: &str, length: usize) -> anyhow::Result<()> {
+        let mut bytes = self.get(key).await?;
+        bytes.truncate(length);
+        self.put(key, bytes).await
+    }
+}

@@ -1,0 +1,12 @@
+//! The end-to-end tests: a real Kubernetes control plane, real S3 servers, a real `MatrixOne`.
+//!
+//! `cargo test --test e2e` runs all, `cargo test --test e2e smoke::` those of one module. Set `E2E_KEEP=1` to keep the
+//! run folders, `MATRIXONE_BIN` to test against a newer server.
+
+#[allow(dead_code, reason = "the rig offers more than any one target uses")]
+mod harness;
+mod smoke;
+
+fn main() -> std::process::ExitCode {
+    harness::trial::run([smoke::tests()].into_iter().flatten().collect())
+}
