@@ -1,11 +1,16 @@
 //! What to say to MatrixOne, and what it answers.
 
 pub mod error;
+mod greeting;
+pub mod reply;
+pub mod session;
 pub mod statement;
 
 use async_trait::async_trait;
 
 pub use error::{Error, Problem};
+pub use reply::Version;
+pub use session::{Encryption, MatrixOne};
 pub use statement::{BackupTarget, S3Target, Statement};
 
 /// Rows of a reply in text, `None` for NULL. A reply without rows is empty.

@@ -1,0 +1,198 @@
+//! Sessions with a real server, over mysql_async: this room's only I/O.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use mysql_async::{Conn, OptsBuilder, Row, SslOpts, Value, prelude::Queryable as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+
+use super::{Error, Problem, Rows, Server, Session, Statement, error, greeting, greeting::Greeting};
+
+/// Limit of one connect, from name look-up to a session that answers.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A BACKUP sends no byte until it is done: without keepalive a middle box would drop the connection.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Whether the connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// Never.
+    Disabled,
+    /// When the server offers it. The certificate is verified when authorities are given.
+    Preferred,
+    /// Always, with a verified certificate.
+    Required,
+}
+
+/// A MatrixOne server and how to log in to it.
+#[derive(Clone)]
+pub struct MatrixOne {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User: `root`, `sys#root` or `sys#root#moadmin`.
+    pub user: String,
+    /// Password.
+    pub password: SecretString,
+    /// Encryption.
+    pub encryption: Encryption,
+    /// Authorities to trust in PEM, instead of the built-in ones.
+    pub authorities: Option<Vec<u8>>,
+    /// Name in the certificate, when it is not the host.
+    pub server_name: Option<String>,
+}
+
+impl fmt::Debug for MatrixOne {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MatrixOne({}:{})", self.host, self.port)
+    }
+}
+
+struct Open {
+    conn: Conn,
+    greeting: String,
+    password: SecretString,
+}
+
+#[async_trait]
+impl Server for MatrixOne {
+    async fn connect(&self) -> Result<Box<dyn Session>, Error> {
+        match timeout(CONNECT, self.open()).await {
+            Ok(opened) => Ok(Box::new(opened?)),
+            Err(_) => Err(self.failed(Problem::Unreachable, format!("no answer within {} seconds", CONNECT.as_secs()))),
+        }
+    }
+}
+
+impl MatrixOne {
+    async fn open(&self) -> Result<Open, Error> {
+        // Asked for on a connection of its own, because the driver shows neither the text nor the flag; and a stranger
+        // must not be sent a login.
+        let Greeting { version, tls } = self.greet().await?;
+        if !version.contains("MatrixOne") {
+            return Err(self.failed(Problem::NotMatrixOne, format!("the server calls itself {version:?}")));
+        }
+        let secure = match self.encryption {
+            Encryption::Disabled => false,
+            Encryption::Preferred => tls,
+            Encryption::Required if !tls => {
+                return Err(self.failed(Problem::TlsUnavailable, "the server does not offer TLS".into()));
+            }
+            Encryption::Required => true,
+        };
+        let options = OptsBuilder::default()
+            .ip_or_hostname(self.host.clone())
+            .tcp_port(self.port)
+            .user(Some(self.user.clone()))
+            .pass(Some(self.password.expose_secret().to_owned()))
+            .ssl_opts(secure.then(|| self.ssl_options()))
+            // MatrixOne names /tmp/mysql.sock whatever its configuration: it could be another server's.
+            .prefer_socket(false)
+            .tcp_keepalive(Some(KEEPALIVE))
+            .stmt_cache_size(0);
+        let conn = Conn::new(options).await.map_err(|e| self.login_error(&e))?;
+        Ok(Open { conn, greeting: version, password: self.password.clone() })
+    }
+
+    fn ssl_options(&self) -> SslOpts {
+        let unverified = self.encryption != Encryption::Required && self.authorities.is_none();
+        let options = SslOpts::default().with_danger_accept_invalid_certs(unverified);
+        let options = match &self.authorities {
+            Some(pem) => options.with_disable_built_in_roots(true).with_root_certs(vec![pem.clone().into()]),
+            None => options,
+        };
+        options.with_danger_tls_hostname_override(self.server_name.clone())
+    }
+
+    async fn greet(&self) -> Result<Greeting, Error> {
+        let mut stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|e| self.failed(Problem::Unreachable, e.to_string()))?;
+        let mut header = [0; 4];
+        // A proxy without a server behind it accepts and closes at once.
+        let closed = |e: std::io::Error| self.failed(Problem::Unreachable, format!("no greeting: {e}"));
+        stream.read_exact(&mut header).await.map_err(closed)?;
+        let stranger = || self.failed(Problem::NotMatrixOne, "what answers does not speak the MySQL protocol".into());
+        let mut body = vec![0; greeting::body_length(header).ok_or_else(stranger)?];
+        stream.read_exact(&mut body).await.map_err(closed)?;
+        if body[0] == 0xff {
+            let said = String::from_utf8_lossy(body.get(3..).unwrap_or_default()).into_owned();
+            return Err(self.failed(Problem::Unreachable, said));
+        }
+        greeting::parse(&body).ok_or_else(stranger)
+    }
+
+    fn failed(&self, problem: Problem, detail: String) -> Error {
+        let verb = format!("connect to {}:{}", self.host, self.port);
+        Error { problem, verb, code: 0, detail: error::presentable(&detail, &[&self.password]) }
+    }
+
+    fn login_error(&self, error: &mysql_async::Error) -> Error {
+        match error {
+            mysql_async::Error::Server(e) => {
+                let problem = match error::classify(e.code, &e.message) {
+                    // Whatever else a server says to a login is about the login.
+                    Problem::Refused | Problem::Privilege => Problem::Login,
+                    problem => problem,
+                };
+                Error { code: e.code, ..self.failed(problem, e.message.clone()) }
+            }
+            other if untrusted(other) => self.failed(Problem::TlsUntrusted, root_cause(other)),
+            other => self.failed(Problem::Unreachable, root_cause(other)),
+        }
+    }
+}
+
+#[async_trait]
+impl Session for Open {
+    async fn run(&mut self, statement: &Statement) -> Result<Rows, Error> {
+        let text = statement.text();
+        let rows = self.conn.query::<Row, _>(text.expose_secret()).await.map_err(|e| {
+            let (problem, code, detail) = match &e {
+                mysql_async::Error::Server(e) => (error::classify(e.code, &e.message), e.code, e.message.clone()),
+                other => (Problem::Lost, 0, root_cause(other)),
+            };
+            let mut secrets = statement.secrets();
+            secrets.push(&self.password);
+            Error { problem, verb: statement.verb().into(), code, detail: error::presentable(&detail, &secrets) }
+        })?;
+        Ok(rows.into_iter().map(|row| row.unwrap_raw().into_iter().map(|value| cell(value?)).collect()).collect())
+    }
+
+    fn connection_id(&self) -> u32 {
+        self.conn.id()
+    }
+
+    fn greeting(&self) -> &str {
+        &self.greeting
+    }
+}
+
+fn cell(value: Value) -> Option<String> {
+    match value {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        other @ (Value::Int(_)
+        | Value::UInt(_)
+        | Value::Float(_)
+        | Value::Double(_)
+        | Value::Date(..)
+        | Value::Time(..)) => Some(other.as_sql(true)),
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// A failed handshake reaches us as an I/O error around the verdict on the certificate.
+fn untrusted(error: &mysql_async::Error) -> bool {
+    let text = format!("{error} {}", root_cause(error));
+    ["invalid peer certificate", "UnknownIssuer", "NotValidForName"].iter().any(|sign| text.contains(sign))
+}
