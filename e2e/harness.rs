@@ -6,7 +6,10 @@
 
 pub mod cluster;
 pub mod container;
+pub mod fault;
+pub mod http_proxy;
 pub mod matrixone;
+pub mod mysql_proxy;
 pub mod namespace;
 pub mod node;
 pub mod pod;

@@ -6,7 +6,8 @@
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
 mod smoke;
+mod smoke_faults;
 
 fn main() -> std::process::ExitCode {
-    harness::trial::run([smoke::tests()].into_iter().flatten().collect())
+    harness::trial::run([smoke::tests(), smoke_faults::tests()].into_iter().flatten().collect())
 }

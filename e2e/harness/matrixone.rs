@@ -87,16 +87,14 @@ impl MatrixOne {
         self.connect_as("root", PASSWORD).await
     }
 
+    /// A connection of root by another port, such as a fault proxy's.
+    pub async fn connect_through(&self, port: u16) -> anyhow::Result<Conn> {
+        connect(port, "root", PASSWORD).await
+    }
+
     /// `acc#admin` for an account's user.
     pub async fn connect_as(&self, user: &str, password: &str) -> anyhow::Result<Conn> {
-        let options = OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(self.port())
-            .user(Some(user))
-            .pass(Some(password))
-            .prefer_socket(Some(false));
-        let connected = tokio::time::timeout(Duration::from_secs(10), Conn::new(options)).await;
-        Ok(connected.context("MatrixOne accepts the connection but does not answer")??)
+        connect(self.port(), user, password).await
     }
 
     /// Runs statements one after the other on one connection.
@@ -141,6 +139,17 @@ impl MatrixOne {
     pub fn kill(&self) {
         self.process.kill();
     }
+}
+
+async fn connect(port: u16, user: &str, password: &str) -> anyhow::Result<Conn> {
+    let options = OptsBuilder::default()
+        .ip_or_hostname("127.0.0.1")
+        .tcp_port(port)
+        .user(Some(user))
+        .pass(Some(password))
+        .prefer_socket(Some(false));
+    let connected = tokio::time::timeout(Duration::from_secs(10), Conn::new(options)).await;
+    Ok(connected.context("MatrixOne accepts the connection but does not answer")??)
 }
 
 /// The program and what it calls itself, without starting a server.

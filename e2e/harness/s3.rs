@@ -49,6 +49,10 @@ impl S3 {
         Ok(())
     }
 
+    pub fn port(&self) -> u16 {
+        self.ports.first
+    }
+
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.first)
     }
@@ -78,9 +82,16 @@ impl S3 {
 
     /// A bucket to put, read, list and delete objects in.
     pub fn bucket(&self, name: &str) -> anyhow::Result<Bucket> {
+        Bucket::at(&self.endpoint(), name)
+    }
+}
+
+impl Bucket {
+    /// The same through another endpoint, such as a fault proxy's.
+    pub fn at(endpoint: &str, name: &str) -> anyhow::Result<Bucket> {
         let s3 = opendal::services::S3::default()
             .bucket(name)
-            .endpoint(&self.endpoint())
+            .endpoint(endpoint)
             .region(REGION)
             .access_key_id(ACCESS_KEY)
             .secret_access_key(SECRET_KEY)
