@@ -1,7 +1,16 @@
 //! What to copy, what belongs to what, who needs which object: pure computation, no I/O.
 
+pub mod entries;
+pub mod error;
 pub mod ids;
 pub mod manifest;
+pub mod path;
+pub mod server_files;
+pub mod tae_list;
 
+pub use entries::{EntriesReader, EntriesWriter, Written};
+pub use error::Error;
 pub use ids::{AttemptDir, BackupId, Digest, RepositoryId, Timestamp};
 pub use manifest::{Catalog, ClusterSeen, EntriesRef, Entry, Framing, History, Kind, Marker, Owner, Source, Totals};
+pub use server_files::{MoMeta, TaeSum};
+pub use tae_list::{RowId, TaeList, TaeListReader};
