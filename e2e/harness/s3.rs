@@ -133,6 +133,8 @@ struct Loopback(reqwest::Client);
 
 impl Loopback {
     fn new() -> anyhow::Result<Loopback> {
+        // Not used on loopback, but no client is made without one; it fails when there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Loopback(reqwest::Client::builder().no_proxy().build()?))
     }
 }
