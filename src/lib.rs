@@ -5,6 +5,8 @@
 //! * [`sql`]: what to say to MatrixOne; `sql/session.rs` is its only I/O.
 //! * [`store`]: where bytes live: object stores and volumes.
 //! * [`task`]: the treaty between the operator and its workers.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm))]
+
 pub mod api;
 pub mod plan;
 pub mod sql;

@@ -1,4 +1,5 @@
 //! The `mo-backup` program: reads the command line, wires the rooms together, decides nothing.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm))]
 
 use std::io::{self, Write as _};
 

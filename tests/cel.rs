@@ -22,7 +22,7 @@ static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
 struct Rule {
     on: String,
     reports: String,
-    rule: Value,
+    this: Value,
 }
 
 fn rules(kind: &str) -> Vec<Rule> {
@@ -30,7 +30,7 @@ fn rules(kind: &str) -> Vec<Rule> {
         for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
             let below = rule["fieldPath"].as_str().unwrap_or_default();
             let reports = format!("{path}{below}").trim_start_matches('.').to_owned();
-            out.push(Rule { on: path.to_owned(), reports, rule: rule.clone() });
+            out.push(Rule { on: path.to_owned(), reports, this: rule.clone() });
         }
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             collect(format!("{path}.{name}").trim_start_matches('.'), property, out);
@@ -48,9 +48,9 @@ fn rules(kind: &str) -> Vec<Rule> {
 /// What the rules say of a case, without those that only a server can judge: `<field>: <message>`.
 fn judge(case: &Case) -> Vec<String> {
     let found = Validator::new().validate(&SCHEMAS[&case.kind], &case.new, case.old.as_ref());
-    let errors = found.err().map(|errors| errors.into_vec()).unwrap_or_default();
+    let errors = found.err().map(kube::core::cel::ValidationErrors::into_vec).unwrap_or_default();
     let optional =
-        |text: &str| rules(&case.kind).iter().any(|r| r.rule["rule"] == text && r.rule["optionalOldSelf"] == true);
+        |text: &str| rules(&case.kind).iter().any(|r| r.this["rule"] == text && r.this["optionalOldSelf"] == true);
     let judged = errors.into_iter().filter(|e| !optional(&e.rule));
     let text = |e: kube::core::cel::ValidationError| {
         assert_eq!(e.kind, ErrorKind::ValidationFailure, "{}: {e}", case.name);
@@ -87,7 +87,7 @@ fn every_rule_has_a_case_that_it_accepts_and_one_that_it_refuses() {
     let mut missing = vec![];
     for kind in ["Backup", "BackupStorage"] {
         let cases: Vec<_> = cases().into_iter().filter(|case| case.kind == kind).collect();
-        for Rule { on, reports, rule } in rules(kind) {
+        for Rule { on, reports, this: rule } in rules(kind) {
             let message = rule["message"].as_str().unwrap();
             let refuses = |case: &&Case| {
                 case.refused.as_ref().is_some_and(|r| r.at == reports && message.starts_with(&r.message))
@@ -123,7 +123,7 @@ fn every_exemption_is_of_a_rule_or_a_limit() {
         let Some(why) = &case.only_server else { continue };
         let about_a_rule = case.refused.as_ref().is_some_and(|refused| {
             rules(&case.kind).iter().any(|r| {
-                r.rule["optionalOldSelf"] != true && r.rule["message"].as_str().unwrap().starts_with(&refused.message)
+                r.this["optionalOldSelf"] != true && r.this["message"].as_str().unwrap().starts_with(&refused.message)
             })
         });
         assert!(!about_a_rule, "{}: can be judged without a server, though it says: {why}", case.name);

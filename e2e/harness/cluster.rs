@@ -172,12 +172,11 @@ impl Cluster {
         let wanted: [&[&str]; 3] = [
             &["get", "pods,jobs,deployments", "-o", "wide"],
             &["get", "events", "--sort-by=.lastTimestamp"],
-            &["get", "backups,restores,snapshots.mo-backup.io", "-o", "yaml"],
+            &["get", "backups,backupstorages", "-o", "yaml"],
         ];
         for what in wanted {
-            match self.kubectl(&[what, &["-n", namespace]].concat()).await {
-                Ok(found) => text.push_str(&format!("$ kubectl {}\n{found}\n", what.join(" "))),
-                Err(_) => continue,
+            if let Ok(found) = self.kubectl(&[what, &["-n", namespace]].concat()).await {
+                text.extend(["$ kubectl ", &what.join(" "), "\n", &found, "\n"]);
             }
         }
         text + &self.nodes.iter().map(|node| node.tails(namespace, 40)).collect::<String>()

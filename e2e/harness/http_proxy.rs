@@ -145,32 +145,29 @@ impl Route {
         mut server: Box<dyn Stream>,
         verdict: &Verdict,
     ) -> anyhow::Result<()> {
-        match verdict.fault {
-            Some(Fault::Swallow | Fault::FlipReply) => {
-                let (mut from_client, mut to_client) = tokio::io::split(client);
-                let (mut from_server, mut to_server) = tokio::io::split(server);
-                let mut reply = Vec::new();
-                let upload = tokio::io::copy(&mut from_client, &mut to_server);
-                let download = from_server.read_to_end(&mut reply);
-                tokio::select! {
-                    // The client has sent all and waits; only the reply ends this.
-                    _ = async { let _ = upload.await; std::future::pending::<()>().await } => {}
-                    read = download => { read?; }
-                }
-                verdict.strike();
-                if verdict.fault == Some(Fault::FlipReply) {
-                    if let Some(last) = reply.last_mut() {
-                        *last ^= 1;
-                    }
-                    to_client.write_all(&reply).await?;
-                    to_client.shutdown().await?;
-                }
+        if let Some(Fault::Swallow | Fault::FlipReply) = verdict.fault {
+            let (mut from_client, mut to_client) = tokio::io::split(client);
+            let (mut from_server, mut to_server) = tokio::io::split(server);
+            let mut reply = Vec::new();
+            let upload = tokio::io::copy(&mut from_client, &mut to_server);
+            let download = from_server.read_to_end(&mut reply);
+            tokio::select! {
+                // The client has sent all and waits; only the reply ends this.
+                () = async { let _ = upload.await; std::future::pending::<()>().await } => {}
+                read = download => { read?; }
             }
-            _ => {
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                if verdict.fault == Some(Fault::After) {
-                    verdict.strike();
+            verdict.strike();
+            if verdict.fault == Some(Fault::FlipReply) {
+                if let Some(last) = reply.last_mut() {
+                    *last ^= 1;
                 }
+                to_client.write_all(&reply).await?;
+                to_client.shutdown().await?;
+            }
+        } else {
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            if verdict.fault == Some(Fault::After) {
+                verdict.strike();
             }
         }
         Ok(())

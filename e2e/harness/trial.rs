@@ -91,7 +91,9 @@ pub fn run(tests: Vec<Test>) -> std::process::ExitCode {
     let facts = rig.facts();
     let _inside = runtime.enter();
     drop(rig);
-    skipped.iter().for_each(|line| println!("{line}"));
+    for line in &skipped {
+        println!("{line}");
+    }
     println!("{}", if facts.is_empty() { "MatrixOne: not used".to_string() } else { facts.join("\n") });
     println!(
         "e2e: {} passed, {} failed, {} not run, {} not chosen",

@@ -163,7 +163,7 @@ reasons! {
         "The user belongs to another account than `sys`; only `sys` can back up the cluster."
         "Use a user of account sys, such as `dump`."
     RoleTooWeak permanent
-        "The user may not call mo_ctl, which a consistent backup needs."
+        "The user may not call `mo_ctl`, which a consistent backup needs."
         "Grant the user the role moadmin, or name it in the user name: `sys#dump#moadmin`."
     ServerTlsUnavailable permanent
         "TLS is required and the server does not offer it."

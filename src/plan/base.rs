@@ -84,14 +84,13 @@ pub fn choose<'a>(catalogs: impl IntoIterator<Item = &'a Catalog>, wanted: &Want
     let mut best: Option<(Timestamp, BackupId)> = None;
     let mut others = Vec::new();
     for catalog in catalogs {
-        match refuse(catalog, wanted) {
-            Some(why) => others.push((catalog.id, why)),
-            None => {
-                let this = (catalog.backup_ts, catalog.id);
-                let older = if best.is_none_or(|b| b < this) { best.replace(this) } else { Some(this) };
-                others.extend(older.map(|(_, id)| (id, WhyNot::Older)));
-            }
+        if let Some(why) = refuse(catalog, wanted) {
+            others.push((catalog.id, why));
+            continue;
         }
+        let this = (catalog.backup_ts, catalog.id);
+        let older = if best.is_none_or(|b| b < this) { best.replace(this) } else { Some(this) };
+        others.extend(older.map(|(_, id)| (id, WhyNot::Older)));
     }
     Choice { base: best.map(|(_, id)| id), others }
 }

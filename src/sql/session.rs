@@ -1,4 +1,4 @@
-//! Sessions with a real server, over mysql_async: this room's only I/O.
+//! Sessions with a real server, over `mysql_async`: this room's only I/O.
 
 use std::{fmt, time::Duration};
 
@@ -129,6 +129,7 @@ impl MatrixOne {
         Error { problem, verb, code: 0, detail: error::presentable(&detail, &[&self.password]) }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors; new ones are like the unknown ones")]
     fn login_error(&self, error: &mysql_async::Error) -> Error {
         match error {
             mysql_async::Error::Server(e) => {
@@ -147,6 +148,7 @@ impl MatrixOne {
 
 #[async_trait]
 impl Session for Open {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no answer of the server leaves the end unknown")]
     async fn run(&mut self, statement: &Statement) -> Result<Rows, Error> {
         let text = statement.text();
         let rows = self.conn.query::<Row, _>(text.expose_secret()).await.map_err(|e| {

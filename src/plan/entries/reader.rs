@@ -87,10 +87,7 @@ impl EntriesReader {
     /// Decompresses one step; says whether there was anything.
     fn decompress(&mut self) -> Result<bool, Error> {
         if self.ended {
-            return match self.input.is_empty() {
-                true => Ok(false),
-                false => Err(Error::damaged(FILE, "bytes follow its end")),
-            };
+            return if self.input.is_empty() { Ok(false) } else { Err(Error::damaged(FILE, "bytes follow its end")) };
         }
         self.text.drain(..self.start);
         self.start = 0;
