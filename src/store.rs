@@ -1,6 +1,9 @@
 //! Where bytes live: a small interface over object stores and volumes, and every key ever written.
 
+pub mod bucket;
+pub mod credentials;
 pub mod error;
+pub mod framing;
 pub mod layout;
 pub mod memory;
 
@@ -10,6 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+pub use bucket::{Bucket, Encryption, Place};
+pub use credentials::Keys;
 pub use error::{Error, Problem};
 pub use layout::{Key, Prefix};
 

@@ -174,6 +174,7 @@ fn detail(problem: Problem) -> &'static str {
         | Problem::Locked
         | Problem::Full
         | Problem::Unsupported
+        | Problem::Cancelled
         | Problem::Other => "not made by this store",
     }
 }

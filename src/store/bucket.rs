@@ -1,0 +1,371 @@
+//! A prefix of a bucket of an S3 compatible store.
+
+use std::{fmt, ops::Range, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
+use opendal::{HttpTransporter, Operator, Writer, services::S3};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use secrecy::ExposeSecret as _;
+
+use super::{Error, Key, Keys, Listed, ObjectWriter, Objects, Prefix, Problem};
+
+/// Smallest part of a large object. S3 takes no smaller ones.
+const PART: u64 = 5 << 20;
+/// S3 takes at most 10 000 parts.
+const PARTS_MAX: u64 = 9_000;
+/// Parts of one object that are on their way at the same time.
+const PARTS_AT_ONCE: usize = 2;
+/// S3 deletes at most this many objects in one request.
+const BATCH: usize = 1000;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of the store. Completing a large object takes S3 a while.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// Where a bucket is and what is sent with every write.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Prefix without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// URL of the store; without it: AWS by region.
+    pub endpoint: Option<String>,
+    /// Region.
+    pub region: String,
+    /// The bucket's name goes into the path.
+    pub path_style: bool,
+    /// A role to assume.
+    pub role_arn: Option<String>,
+    /// Storage class of what is written.
+    pub storage_class: Option<String>,
+    /// Encryption by the store.
+    pub encryption: Option<Encryption>,
+    /// Send a CRC32C with every write.
+    pub checksums: bool,
+}
+
+/// Encryption by the store.
+#[derive(Clone, Debug)]
+pub enum Encryption {
+    /// With keys of the store.
+    Aes256,
+    /// With a key of a key management service; without an id, the bucket's.
+    Kms(Option<String>),
+}
+
+/// A prefix of a bucket.
+#[derive(Clone)]
+pub struct Bucket {
+    operator: Operator,
+    name: String,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bucket").field(&self.name).finish()
+    }
+}
+
+impl Bucket {
+    /// Makes a client; nothing is sent yet. Without keys the identity of the process is used (environment, web
+    /// identity, container or instance role); with keys nothing else is looked for. With certificates (PEM) no others
+    /// are trusted.
+    pub fn open(place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Self, Error> {
+        // The first provider wins; a second call says so, and that is fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let named = format!("bucket {}", place.bucket);
+        let transport = HttpTransporter::new(ReqwestTransport::new(client(place, ca)?));
+        if place.role_arn.is_some() {
+            // Role assumption does not use the client of the operator below. It asks AWS, whose certificates are public.
+            HttpTransporter::install_default(ReqwestTransport::new(client(&Place::default(), None)?));
+        }
+        let operator = Operator::new(builder(place, keys)).map_err(|e| Error::from_opendal("open", &named, &e))?;
+        let context = operator.context().with_http_transport(transport);
+        Ok(Self { operator: operator.with_context(context), name: place.bucket.clone() })
+    }
+
+    /// One object at most; tells what a HEAD request cannot, for its answers have no text.
+    async fn look(&self) -> Result<(), Error> {
+        let failed = |e| Error::from_opendal("list", &format!("bucket {}", self.name), &e);
+        let mut found = self.operator.lister_with("").recursive(true).limit(1).await.map_err(failed)?;
+        found.try_next().await.map_err(failed).map(|_| ())
+    }
+}
+
+fn builder(place: &Place, keys: Option<&Keys>) -> S3 {
+    let mut s3 = S3::default().bucket(&place.bucket).root(&place.prefix).region(&place.region);
+    if let Some(endpoint) = &place.endpoint {
+        s3 = s3.endpoint(endpoint);
+    }
+    if !place.path_style {
+        s3 = s3.enable_virtual_host_style();
+    }
+    if let Some(keys) = keys {
+        s3 = s3.access_key_id(keys.id.expose_secret()).secret_access_key(keys.secret.expose_secret());
+        s3 = s3.disable_config_load().disable_ec2_metadata();
+        if let Some(token) = &keys.session_token {
+            s3 = s3.session_token(token.expose_secret());
+        }
+    }
+    if let Some(role) = &place.role_arn {
+        s3 = s3.role_arn(role);
+    }
+    if let Some(class) = &place.storage_class {
+        s3 = s3.default_storage_class(class);
+    }
+    s3 = match &place.encryption {
+        None => s3,
+        Some(Encryption::Aes256) => s3.server_side_encryption_with_s3_key(),
+        Some(Encryption::Kms(None)) => s3.server_side_encryption_with_aws_managed_kms_key(),
+        Some(Encryption::Kms(Some(id))) => s3.server_side_encryption_with_customer_managed_kms_key(id),
+    };
+    if place.checksums { s3.checksum_algorithm("crc32c") } else { s3 }
+}
+
+fn client(place: &Place, ca: Option<&[u8]>) -> Result<reqwest::Client, Error> {
+    let no = |detail: String| Error::permanent(Problem::Tls, "read", "the store's certificates", detail);
+    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE);
+    if let Some(pem) = ca {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| no(e.to_string()))?;
+        if certificates.is_empty() {
+            return Err(no("there are none".into()));
+        }
+        builder = builder.tls_certs_only(certificates);
+    } else if place.endpoint.as_ref().is_some_and(|e| e.starts_with("http://")) {
+        // Nothing is encrypted, so an image without any certificates must do.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|e| no(std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)))
+}
+
+/// Size of the parts of an object of this size, in bytes.
+fn part_size(size: u64) -> usize {
+    let bytes = PART.max(size.div_ceil(PARTS_MAX).next_multiple_of(1 << 20));
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[async_trait]
+impl Objects for Bucket {
+    async fn stat(&self, key: &Key) -> Result<Option<u64>, Error> {
+        let e = match self.operator.stat(key.as_str()).await {
+            Ok(found) => return Ok(Some(found.content_length())),
+            Err(e) => Error::from_opendal("stat", key.as_str(), &e),
+        };
+        if e.temporary {
+            return Err(e);
+        }
+        // The answer to a HEAD request has no text: a missing bucket, an unknown key and another region look alike.
+        self.look().await?;
+        if e.problem == Problem::Missing { Ok(None) } else { Err(e) }
+    }
+
+    async fn read(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        let what = key.to_string();
+        let failed = |e: opendal::Error| Error::from_opendal("read", key.as_str(), &e);
+        let reader = self.operator.reader(key.as_str()).await.map_err(failed)?;
+        let pieces = match range {
+            Some(range) => reader.into_stream(range).await,
+            None => reader.into_stream(..).await,
+        };
+        let pieces = pieces.map_err(failed)?;
+        let mut pieces = pieces.map(move |piece| match piece {
+            Ok(buffer) => Ok(buffer.to_bytes()),
+            Err(e) => Err(Error::from_opendal("read", &what, &e)),
+        });
+        // The request is sent with the first piece; its failure belongs to this call.
+        match pieces.next().await {
+            None => Ok(stream::empty().boxed()),
+            Some(Err(e)) => Err(e),
+            Some(Ok(first)) => Ok(stream::once(async { Ok(first) }).chain(pieces).boxed()),
+        }
+    }
+
+    async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        let written = self.operator.write(key.as_str(), body).await;
+        written.map(|_| ()).map_err(|e| Error::from_opendal("write", key.as_str(), &e))
+    }
+
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        let written = self.operator.write_with(key.as_str(), body).if_not_exists(true).await;
+        written.map(|_| ()).map_err(|e| Error::from_opendal("create", key.as_str(), &e))
+    }
+
+    async fn writer(&self, key: &Key, size: u64) -> Result<Box<dyn ObjectWriter>, Error> {
+        let writer = self.operator.writer_with(key.as_str()).chunk(part_size(size)).concurrent(PARTS_AT_ONCE).await;
+        let writer = writer.map_err(|e| Error::from_opendal("write", key.as_str(), &e))?;
+        Ok(Box::new(Parts { bucket: self.clone(), writer, key: key.clone(), size, sent: 0 }))
+    }
+
+    fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>> {
+        let prefix = prefix.as_str().to_owned();
+        stream::once(async move {
+            let failed = |e: opendal::Error| Error::from_opendal("list", &prefix, &e);
+            let lister = self.operator.lister_with(&prefix).recursive(true).await.map_err(failed)?;
+            let shown = prefix.clone();
+            let entries = lister.map(move |e| e.map_err(|e| Error::from_opendal("list", &shown, &e)));
+            Ok(ascending(entries.try_filter_map(|entry| async move {
+                let (path, metadata) = entry.into_parts();
+                let found = Listed { key: Key::listed(&path), size: metadata.content_length() };
+                Ok((!path.ends_with('/')).then_some(found))
+            })))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {
+        for batch in keys.chunks(BATCH) {
+            let paths: Vec<String> = batch.iter().map(ToString::to_string).collect();
+            if self.operator.delete_iter(paths).await.is_ok() {
+                continue;
+            }
+            // The reply for a batch says neither which key failed nor why.
+            let mut failed = None;
+            for key in batch {
+                if let Err(e) = self.operator.delete(key.as_str()).await {
+                    failed.get_or_insert(Error::from_opendal("delete", key.as_str(), &e));
+                }
+            }
+            if let Some(e) = failed {
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Drops what is repeated (some stores repeat an entry at the turn of a page) and refuses disorder.
+fn ascending(
+    listed: impl futures::Stream<Item = Result<Listed, Error>> + Send,
+) -> impl futures::Stream<Item = Result<Listed, Error>> + Send {
+    let mut before: Option<Key> = None;
+    listed.try_filter_map(move |found| {
+        let order = before.as_ref().map(|b| b.cmp(&found.key));
+        let outcome = match order {
+            Some(std::cmp::Ordering::Equal) => Ok(None),
+            Some(std::cmp::Ordering::Greater) => Err(Error::permanent(
+                Problem::Unsupported,
+                "list",
+                found.key.to_string(),
+                "the store does not list in ascending order of keys",
+            )),
+            Some(std::cmp::Ordering::Less) | None => {
+                before = Some(found.key.clone());
+                Ok(Some(found))
+            }
+        };
+        async move { outcome }
+    })
+}
+
+/// A large object being sent in parts.
+struct Parts {
+    bucket: Bucket,
+    writer: Writer,
+    key: Key,
+    size: u64,
+    sent: u64,
+}
+
+#[async_trait]
+impl ObjectWriter for Parts {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
+        self.sent += chunk.len() as u64;
+        self.writer.write(chunk).await.map_err(|e| Error::from_opendal("write", self.key.as_str(), &e))
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<(), Error> {
+        let what = self.key.to_string();
+        if self.sent != self.size {
+            let detail = format!("{} bytes instead of {}", self.sent, self.size);
+            self.abort().await;
+            return Err(Error::permanent(Problem::Corrupted, "write", what, detail));
+        }
+        let Err(e) = self.writer.close().await else { return Ok(()) };
+        let e = Error::from_opendal("write", &what, &e);
+        // A lost reply looks like a failure, and a repeated request like a missing upload: the object itself tells.
+        match self.bucket.stat(&self.key).await {
+            Ok(Some(size)) if size == self.size => Ok(()),
+            Ok(_) | Err(_) => {
+                self.abort().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        if let Err(e) = self.writer.abort().await {
+            let said = Error::from_opendal("abort", self.key.as_str(), &e);
+            tracing::warn!(key = %self.key, error = %said, "parts of an unfinished upload may stay in the bucket");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(0, 5 << 20)]
+    #[case(1 << 30, 5 << 20)]
+    #[case(44 << 30, 6 << 20)]
+    #[case(5 << 40, 583 << 20)]
+    fn parts_are_few_enough(#[case] size: u64, #[case] part: usize) {
+        assert_eq!(part_size(size), part);
+        assert!(size.div_ceil(part as u64) <= 10_000);
+    }
+
+    fn listed(key: &str) -> Result<Listed, Error> {
+        Ok(Listed { key: Key::listed(key), size: 1 })
+    }
+
+    #[tokio::test]
+    async fn repeated_entries_are_dropped_and_disorder_refused() {
+        let keys = |found: Vec<Listed>| found.into_iter().map(|l| l.key.to_string()).collect::<Vec<_>>();
+        let found = ascending(stream::iter([listed("a"), listed("b"), listed("b"), listed("c")])).try_collect().await;
+        assert_eq!(keys(found.unwrap()), ["a", "b", "c"]);
+        let found: Result<Vec<_>, _> = ascending(stream::iter([listed("b"), listed("a")])).try_collect().await;
+        assert_eq!(found.unwrap_err().problem, Problem::Unsupported);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_not_there_is_unreachable() {
+        let place = Place {
+            bucket: "backups".into(),
+            endpoint: Some("http://127.0.0.1:1".into()),
+            region: "us-east-1".into(),
+            path_style: true,
+            ..Place::default()
+        };
+        let keys = Keys { id: "a".into(), secret: "canary".into(), session_token: None };
+        let bucket = Bucket::open(&place, Some(&keys), None).unwrap();
+        for e in [
+            bucket.stat(&Key::marker()).await.unwrap_err(),
+            bucket.read(&Key::marker(), None).await.err().unwrap(),
+            bucket.list(&Prefix::all()).try_next().await.unwrap_err(),
+            bucket.create(&Key::marker(), Bytes::new()).await.unwrap_err(),
+        ] {
+            assert_eq!((e.problem, e.temporary), (Problem::Unreachable, true), "{e}");
+            assert!(!e.to_string().contains("127.0.0.1") && !e.to_string().contains("canary"), "{e}");
+        }
+        assert!(!format!("{bucket:?}").contains("canary"));
+    }
+
+    #[test]
+    fn bad_certificates_are_refused() {
+        let e = Bucket::open(&Place { bucket: "b".into(), ..Place::default() }, None, Some(b"rubbish")).unwrap_err();
+        assert_eq!(e.problem, Problem::Tls);
+    }
+}

@@ -1,0 +1,125 @@
+//! The keys and certificates of an object store, read from the files of a mounted Secret.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use secrecy::SecretString;
+
+use super::{Error, Problem};
+
+/// Largest file that is read, in bytes.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// Static keys.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// File `access_key_id`.
+    pub id: SecretString,
+    /// File `secret_access_key`.
+    pub secret: SecretString,
+    /// File `session_token`, for temporary credentials.
+    pub session_token: Option<SecretString>,
+}
+
+impl Keys {
+    /// Reads the keys in a directory. One newline at the end of a file is no part of a key. Errors name the file, never
+    /// what it holds.
+    pub fn read(directory: &Path) -> Result<Self, Error> {
+        let needed = |name| key(directory, name)?.ok_or_else(|| no(name, "the Secret has no such key".into()));
+        Ok(Self {
+            id: needed("access_key_id")?,
+            secret: needed("secret_access_key")?,
+            session_token: key(directory, "session_token")?,
+        })
+    }
+}
+
+/// Reads the certificates (PEM) in a file `ca.crt` of a directory.
+pub fn read_ca(directory: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = file(directory, "ca.crt")?.ok_or_else(|| no("ca.crt", "the Secret has no such key".into()))?;
+    match bytes.windows(11).any(|w| w == b"-----BEGIN ") {
+        true => Ok(bytes),
+        false => Err(no("ca.crt", "it holds no certificate in PEM".into())),
+    }
+}
+
+fn key(directory: &Path, name: &'static str) -> Result<Option<SecretString>, Error> {
+    let Some(bytes) = file(directory, name)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| no(name, "it is no text".into()))?;
+    let text = text.strip_suffix('\n').map_or(&text[..], |t| t.strip_suffix('\r').unwrap_or(t));
+    if text.is_empty() {
+        return Err(no(name, "it is empty".into()));
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(no(name, "it has a space, a line break or a control character inside".into()));
+    }
+    Ok(Some(SecretString::from(text)))
+}
+
+fn file(directory: &Path, name: &'static str) -> Result<Option<Vec<u8>>, Error> {
+    let mut bytes = Vec::new();
+    let read = File::open(directory.join(name)).and_then(|f| f.take(FILE_MAX + 1).read_to_end(&mut bytes));
+    match read {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(no(name, e.to_string())),
+        Ok(_) if bytes.len() as u64 > FILE_MAX => Err(no(name, format!("it is longer than {FILE_MAX} bytes"))),
+        Ok(_) => Ok(Some(bytes)),
+    }
+}
+
+fn no(name: &'static str, detail: String) -> Error {
+    Error::permanent(Problem::NoCredentials, "read", format!("key {name} of the store's Secret"), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            std::fs::write(directory.path().join(name), content).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn one_newline_is_no_part_of_a_key() {
+        let files = directory(&[("access_key_id", b"AKIA\n"), ("secret_access_key", b"s3cr+t/\r\n")]);
+        let keys = Keys::read(files.path()).unwrap();
+        assert_eq!((keys.id.expose_secret(), keys.secret.expose_secret()), ("AKIA", "s3cr+t/"));
+        assert!(keys.session_token.is_none());
+        assert!(!format!("{keys:?}").contains("s3cr"));
+    }
+
+    #[rstest]
+    #[case::empty(b"", "empty")]
+    #[case::newline(b"\n", "empty")]
+    #[case::newlines(b"canary\n\n", "line break")]
+    #[case::space(b"can ary", "space")]
+    #[case::nul(b"canary\0", "control")]
+    #[case::binary(b"canary\xff", "no text")]
+    #[case::huge(&[b'c'; 70_000], "longer than")]
+    fn bad_keys_are_named_and_not_shown(#[case] content: &[u8], #[case] why: &str) {
+        let files = directory(&[("access_key_id", b"AKIA"), ("secret_access_key", content)]);
+        let e = Keys::read(files.path()).unwrap_err();
+        assert_eq!(e.problem, Problem::NoCredentials);
+        let said = e.to_string();
+        assert!(said.contains("secret_access_key") && said.contains(why) && !said.contains("canary"), "{said}");
+    }
+
+    #[test]
+    fn missing_keys_are_named() {
+        let e = Keys::read(directory(&[("access_key_id", b"AKIA")]).path()).unwrap_err();
+        assert!(e.to_string().contains("secret_access_key"));
+    }
+
+    #[test]
+    fn certificates_are_pem() {
+        assert!(read_ca(directory(&[("ca.crt", b"# mine\n-----BEGIN CERTIFICATE-----\n")]).path()).is_ok());
+        assert!(read_ca(directory(&[("ca.crt", b"der")]).path()).unwrap_err().to_string().contains("PEM"));
+        assert!(read_ca(directory(&[]).path()).is_err());
+    }
+}
