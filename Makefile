@@ -9,7 +9,7 @@ BIN := $(or $(MO_BACKUP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mo-backup)
 export CARGO_TERM_COLOR ?= auto
 say = printf '\n== %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
-.PHONY: help check-machine tools demo test unit e2e sweep bench lint clean
+.PHONY: help check-machine tools demo test unit chart e2e sweep bench lint clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -31,7 +31,7 @@ demo: tools ## the quickstart on this machine: cluster, S3, MatrixOne, the chart
 	$(CARGO) run -q --example demo < /dev/null
 
 test: check-machine ## everything: unit and simulation tests, then the end-to-end tests
-	@$(MAKE) --no-print-directory unit tools
+	@$(MAKE) --no-print-directory unit tools chart
 	$(MAKE) --no-print-directory e2e
 
 unit: check-machine ## the tests that need no cluster: seconds once built
@@ -41,6 +41,10 @@ unit: check-machine ## the tests that need no cluster: seconds once built
 	  [ ! -e "$$file" ] || set -- "$$@" --test "$$(basename "$$file" .rs)"
 	done
 	[ $$# -eq 0 ] || $(CARGO) test "$$@"
+
+chart: tools ## renders the chart with Helm and judges what comes out
+	@$(call say,chart)
+	HELM=$(BIN)/helm $(CARGO) test --test chart -- --include-ignored
 
 e2e: tools ## the end-to-end tests on a real control plane, S3 and MatrixOne (root); TEST=name runs some
 	@$(call say,end-to-end tests)

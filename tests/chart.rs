@@ -125,12 +125,17 @@ fn a_worker_may_patch_statuses_and_nothing_else() {
 #[ignore = "needs helm"]
 fn with_names_the_operator_has_rights_in_these_namespaces_only() {
     let everywhere = render(&[]).unwrap();
-    assert_eq!(of_kind(&everywhere, "ClusterRoleBinding").len(), 1);
+    let bound = |objects: &[Value]| -> BTreeSet<String> {
+        let bindings = of_kind(objects, "ClusterRoleBinding").into_iter();
+        bindings.map(|binding| binding["roleRef"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(bound(&everywhere), ["mo-backup-operator", "mo-backup-operator-crds"].map(String::from).into());
     assert!(of_kind(&everywhere, "Role").is_empty());
 
     let two = render(&["watchNamespaces={a,b}"]).unwrap();
-    assert!(of_kind(&two, "ClusterRoleBinding").is_empty());
-    assert_eq!(of_kind(&two, "ClusterRole").len(), 1, "the worker's, which the operator binds in each namespace");
+    assert_eq!(bound(&two), ["mo-backup-operator-crds".to_owned()].into(), "CRDs belong to no namespace");
+    let roles: Vec<_> = of_kind(&two, "ClusterRole").iter().map(|role| role["metadata"]["name"].clone()).collect();
+    assert!(!roles.contains(&json!("mo-backup-operator")), "{roles:?}");
     let places: Vec<_> = of_kind(&two, "Role").iter().map(|role| role["metadata"]["namespace"].clone()).collect();
     assert_eq!(places, ["a", "b"]);
     assert_eq!(
