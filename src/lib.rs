@@ -5,10 +5,16 @@
 //! * [`sql`]: what to say to MatrixOne; `sql/session.rs` is its only I/O.
 //! * [`store`]: where bytes live: object stores and volumes.
 //! * [`task`]: the treaty between the operator and its workers.
+//! * [`controller`]: the operator: looks, decides, acts. Knows Kubernetes; no SQL, no bucket, no Secret.
+//! * [`metrics`]: what the operator counts.
+//! * [`telemetry`]: how it logs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm))]
 
 pub mod api;
+pub mod controller;
+pub mod metrics;
 pub mod plan;
 pub mod sql;
 pub mod store;
 pub mod task;
+pub mod telemetry;

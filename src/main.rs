@@ -1,10 +1,17 @@
 //! The `mo-backup` program: reads the command line, wires the rooms together, decides nothing.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm))]
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+};
 
 use clap::{Parser, Subcommand};
-use mo_backup::api;
+use mo_backup::{
+    api,
+    controller::{job::WorkerImage, operator},
+    telemetry,
+};
 
 /// Backup operator for MatrixOne.
 #[derive(Parser)]
@@ -16,13 +23,63 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator.
+    Operator(OperatorArguments),
     /// Print the custom resource definitions as YAML.
     Crds,
 }
 
+#[derive(clap::Args)]
+struct OperatorArguments {
+    /// Namespace to watch; may be given several times. Without it: all.
+    #[arg(long = "watch-namespace")]
+    watch_namespaces: Vec<String>,
+    /// Image of the workers: the one this operator runs from.
+    #[arg(long)]
+    worker_image: String,
+    /// Pull policy of the workers' image.
+    #[arg(long, value_parser = ["Always", "IfNotPresent", "Never"])]
+    image_pull_policy: Option<String>,
+    /// Work only while holding the Lease mo-backup-operator; needed for two replicas.
+    #[arg(long)]
+    leader_election: bool,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Namespace of this Pod.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pod_namespace: String,
+    /// Name of this Pod.
+    #[arg(long, env = "POD_NAME")]
+    pod_name: Option<String>,
+}
+
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Operator(options) => run_operator(options),
         Command::Crds => print_crds(),
+    }
+}
+
+fn run_operator(arguments: OperatorArguments) -> anyhow::Result<()> {
+    telemetry::start();
+    encryption();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(operator::run(operator::Options {
+        watch_namespaces: arguments.watch_namespaces,
+        image: WorkerImage { image: arguments.worker_image, pull_policy: arguments.image_pull_policy },
+        leader_election: arguments.leader_election,
+        listen: arguments.listen,
+        pod_namespace: arguments.pod_namespace,
+        pod_name: arguments.pod_name,
+    }))?;
+    Ok(())
+}
+
+/// Names the one implementation of TLS; several are linked in, and none would be chosen.
+fn encryption() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("an implementation of TLS was chosen before");
     }
 }
 

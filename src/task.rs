@@ -1,5 +1,7 @@
 //! The treaty between operator and worker: what to do. What came of it is the report in [`crate::api`].
 
+mod from_spec;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,14 @@ use crate::{
     api::{BackupType, DeletionPolicy, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel, VolumeLocation},
     plan::BackupId,
 };
+
+pub use from_spec::{InvalidSpec, backup_id, duration, method};
+
+/// The fence of an attempt: `<uid>-<attempt>`. Written to the status before the Job, sent back with every report.
+#[must_use]
+pub fn run_name(uid: &str, attempt: u32) -> String {
+    format!("{uid}-{attempt}")
+}
 
 /// Where the files of a Job's Pod lie. Secrets come as files, never as arguments or environment.
 pub mod mount {

@@ -19,6 +19,9 @@ pub struct RunStatus {
     pub observed_generation: Option<i64>,
     /// The attempt under way, or the last one. Counts from 1; 0 before the first.
     pub attempt: i32,
+    /// The first attempt since the start, or since the last `mo-backup.io/retry`. `retry.limit` counts from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_attempt: Option<i32>,
     /// The run whose report counts: `<uid>-<attempt>`. Reports of another run are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -1,0 +1,244 @@
+//! The only file that writes to Kubernetes.
+//!
+//! Status first, then the effects in order. The status is applied without force, by our field manager, and carries the
+//! resourceVersion that the decision was made on: whoever decided on an older state is refused (409) and looks again.
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::ServiceAccount,
+    rbac::v1::{RoleBinding, RoleRef, Subject},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
+    core::Status,
+    runtime::events::{Event, EventType},
+};
+use serde_json::json;
+
+use super::{
+    Context, Error,
+    decision::{Decision, Effect, Kind, Refusal, Written, ready},
+    job::{RUN_LABEL, WORKER_ACCOUNT},
+    seen::JobSeen,
+};
+use crate::api::ConditionType;
+
+/// Who owns the fields that the operator applies.
+pub const FIELD_MANAGER: &str = "mo-backup-operator";
+/// Holds an object until its worker is over and its data has been dealt with.
+pub const FINALIZER: &str = "mo-backup.io/data";
+/// The longest note that the API server takes.
+const NOTE: usize = 1024;
+
+/// What came of the effects.
+#[derive(Clone, Debug)]
+pub enum Acted<K> {
+    /// All were carried out.
+    All,
+    /// Kubernetes refused one; the rest was left. With the object as it is now.
+    Refused(Box<K>, Refusal),
+}
+
+/// Writes the status if it changed, then carries out the effects in order.
+pub async fn act<K: Kind>(ctx: &Context, object: &K, decision: &Decision<K::Phase>) -> Result<Acted<K>, Error> {
+    let mut current = object.clone();
+    let before = object.written();
+    // A Job is made on the strength of what was seen: even an unchanged status is sent, so that a stale view is refused.
+    let starts = decision.effects.iter().any(|e| matches!(e, Effect::CreateJob(_)));
+    if before != decision.status || starts {
+        current = write_status(&ctx.client, object, &decision.status).await?;
+    }
+    if before != decision.status {
+        tell(ctx, object, &before, &decision.status).await;
+    }
+    for effect in &decision.effects {
+        match effect {
+            Effect::Hold => current = set_finalizers(&ctx.client, &current, &[FINALIZER]).await?,
+            Effect::Release => {
+                set_finalizers(&ctx.client, &current, &[]).await?;
+            }
+            Effect::GrantWorker => {
+                if let Some(refusal) = grant(&ctx.client, &namespace(object)).await? {
+                    return Ok(Acted::Refused(Box::new(current), refusal));
+                }
+            }
+            Effect::CreateJob(job) => match create_job(&ctx.client, object, job).await? {
+                Created::New => ctx.metrics.job_created(&K::kind(&())),
+                Created::Found => {}
+                Created::Refused(refusal) => return Ok(Acted::Refused(Box::new(current), refusal)),
+            },
+            Effect::DeleteJob { name, uid } => delete_job(&ctx.client, &namespace(object), name, uid).await?,
+        }
+    }
+    Ok(Acted::All)
+}
+
+fn namespace<K: Kind>(object: &K) -> String {
+    object.namespace().unwrap_or_default()
+}
+
+fn what<K: Kind>(object: &K) -> String {
+    format!("{} {}/{}", K::kind(&()), namespace(object), object.name_any())
+}
+
+async fn write_status<K: Kind>(client: &Client, object: &K, status: &Written<K::Phase>) -> Result<K, Error> {
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": object.name_any(), "resourceVersion": object.resource_version()},
+        "status": status,
+    });
+    Api::<K>::namespaced(client.clone(), &namespace(object))
+        .patch_status(&object.name_any(), &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))
+        .await
+        .map_err(|e| Error::kube("write the status of", what(object), e))
+}
+
+/// Sets which finalizers of ours an object has. UID and resourceVersion keep it from another object, or another state.
+async fn set_finalizers<K: Kind>(client: &Client, object: &K, finalizers: &[&str]) -> Result<K, Error> {
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {
+            "name": object.name_any(),
+            "uid": object.uid(),
+            "resourceVersion": object.resource_version(),
+            "finalizers": finalizers,
+        },
+    });
+    let verb = if finalizers.is_empty() { "release" } else { "hold" };
+    let answer = Api::<K>::namespaced(client.clone(), &namespace(object))
+        .patch(&object.name_any(), &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))
+        .await;
+    match answer {
+        Err(kube::Error::Api(e)) if finalizers.is_empty() && e.is_not_found() => Ok(object.clone()),
+        answer => answer.map_err(|e| Error::kube(verb, what(object), e)),
+    }
+}
+
+enum Created {
+    New,
+    Found,
+    Refused(Refusal),
+}
+
+async fn create_job<K: Kind>(client: &Client, object: &K, job: &Job) -> Result<Created, Error> {
+    let api: Api<Job> = Api::namespaced(client.clone(), &namespace(object));
+    let failed = |e| Error::kube("make a Job for", what(object), e);
+    match api.create(&PostParams::default(), job).await {
+        Ok(_) => Ok(Created::New),
+        Err(kube::Error::Api(e)) if e.is_already_exists() => {
+            let found = api.get_opt(&job.name_any()).await.map_err(failed)?;
+            let run = job.labels().get(RUN_LABEL);
+            let ours = found.and_then(|f| JobSeen::of(&f, &object.uid().unwrap_or_default()));
+            Ok(match ours {
+                Some(seen) if Some(&seen.run) == run => Created::Found,
+                Some(_) | None => Created::Refused(Refusal::NameTaken),
+            })
+        }
+        Err(kube::Error::Api(e)) => match refusal(&e) {
+            Some(refusal) => Ok(Created::Refused(refusal)),
+            None => Err(failed(kube::Error::Api(e))),
+        },
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// What a refusal means; `None` for answers that another try may change.
+fn refusal(status: &Status) -> Option<Refusal> {
+    let causes = status.details.iter().flat_map(|d| &d.causes);
+    if status.code == 403 && causes.into_iter().any(|c| c.reason == "NamespaceTerminating") {
+        return Some(Refusal::NamespaceTerminating);
+    }
+    match status.code {
+        400 | 403 | 422 => Some(Refusal::Refused(status.message.chars().take(500).collect())),
+        _ => None,
+    }
+}
+
+/// Foreground: the Job stays until its Pods are gone. Without its UID a later Job of the same name could be hit.
+async fn delete_job(client: &Client, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Foreground),
+        preconditions: Some(Preconditions { uid: Some(uid.into()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match Api::<Job>::namespaced(client.clone(), namespace).delete(name, &params).await {
+        Ok(_) => Ok(()),
+        // Gone, or another Job by now.
+        Err(kube::Error::Api(e)) if e.is_not_found() || e.code == 409 => Ok(()),
+        Err(e) => Err(Error::kube("delete", format!("Job {namespace}/{name}"), e)),
+    }
+}
+
+/// Makes the worker's ServiceAccount and its RoleBinding where they are missing.
+async fn grant(client: &Client, namespace: &str) -> Result<Option<Refusal>, Error> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let meta = || ObjectMeta {
+        name: Some(WORKER_ACCOUNT.into()),
+        namespace: Some(namespace.into()),
+        labels: Some([("app.kubernetes.io/name".to_owned(), "mo-backup".to_owned())].into()),
+        ..ObjectMeta::default()
+    };
+    let account_name = || format!("ServiceAccount {namespace}/{WORKER_ACCOUNT}");
+    if accounts.get_opt(WORKER_ACCOUNT).await.map_err(|e| Error::kube("read", account_name(), e))?.is_none() {
+        let account = ServiceAccount { metadata: meta(), ..ServiceAccount::default() };
+        let made = accounts.create(&PostParams::default(), &account).await;
+        if let Some(refusal) = granted(made.map(drop), account_name())? {
+            return Ok(Some(refusal));
+        }
+    }
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
+    let binding_name = || format!("RoleBinding {namespace}/{WORKER_ACCOUNT}");
+    if bindings.get_opt(WORKER_ACCOUNT).await.map_err(|e| Error::kube("read", binding_name(), e))?.is_some() {
+        return Ok(None);
+    }
+    let binding = RoleBinding {
+        metadata: meta(),
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".into(),
+            kind: "ClusterRole".into(),
+            name: WORKER_ACCOUNT.into(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".into(),
+            name: WORKER_ACCOUNT.into(),
+            namespace: Some(namespace.into()),
+            api_group: None,
+        }]),
+    };
+    granted(bindings.create(&PostParams::default(), &binding).await.map(drop), binding_name())
+}
+
+fn granted(made: Result<(), kube::Error>, name: String) -> Result<Option<Refusal>, Error> {
+    match made {
+        Ok(()) => Ok(None),
+        Err(kube::Error::Api(e)) if e.is_already_exists() => Ok(None),
+        Err(kube::Error::Api(e)) => match refusal(&e) {
+            Some(refusal) => Ok(Some(refusal)),
+            None => Err(Error::kube("create", name, kube::Error::Api(e))),
+        },
+        Err(e) => Err(Error::kube("create", name, e)),
+    }
+}
+
+/// Publishes an event when the reason of `Ready` changes. Events are a courtesy: a failure is logged.
+async fn tell<K: Kind>(ctx: &Context, object: &K, before: &Written<K::Phase>, after: &Written<K::Phase>) {
+    let Some((reason, message)) = ready(&after.run) else { return };
+    if ready(&before.run).is_some_and(|(old, _)| old == reason) {
+        return;
+    }
+    let is =
+        |type_: ConditionType| after.run.conditions.iter().any(|c| c.type_ == type_.as_str() && c.status == "True");
+    let event = Event {
+        type_: if is(ConditionType::Stalled) { EventType::Warning } else { EventType::Normal },
+        reason: reason.as_str().into(),
+        note: Some(message.chars().take(NOTE).collect()),
+        action: "Reconcile".into(),
+        secondary: None,
+    };
+    if let Err(error) = ctx.recorder.publish(&event, &object.object_ref(&())).await {
+        tracing::warn!(object = what(object), %reason, error = %error, "failed to publish an event");
+    }
+}

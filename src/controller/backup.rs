@@ -1,0 +1,75 @@
+//! What happens when a `Backup` is applied.
+//!
+//! | seen | decision |
+//! |---|---|
+//! | new; storage, base or spec not usable | `Pending` or `Failed` with the reason; looks again when it changes |
+//! | another backup of the cluster before it | `Queued`, with its place |
+//! | its turn | attempt *n* on record, finalizer, Job `<name>-<n>`: `Running` |
+//! | attempt on record, Job never made | the Job is made (a crash came between) |
+//! | worker silent or late | the order to stop it on record, Job deleted, waits until it is over |
+//! | node lost | `NodeLost`; no other worker beside it |
+//! | worker over, its report: success | `Completed` |
+//! | worker over, otherwise | `Retrying` with attempt *n + 1* in a fresh prefix, or `Failed` |
+//! | deleted | worker stopped; then `Retain`: released, `Delete`: purge Job, then released |
+//! | namespace being deleted | released; the data stays |
+
+mod attempt;
+mod decide;
+mod delete;
+mod observe;
+mod plan;
+
+use jiff::Timestamp;
+
+pub use decide::decide;
+pub use observe::{Base, Observed};
+pub use plan::finished;
+
+use super::{
+    Context, Error,
+    decision::{Decision, Draft, Effect, Kind, Refusal, Requeue, Standing, Written},
+};
+use crate::api::{Backup, BackupPhase, Reason};
+
+impl Kind for Backup {
+    type Observed = Observed;
+    type Phase = BackupPhase;
+    const ONE_SHOT: bool = true;
+
+    fn written(&self) -> Written<BackupPhase> {
+        let status = self.status.clone().unwrap_or_default();
+        Written { phase: status.phase, run: status.run }
+    }
+
+    fn takes_turns(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none() && !finished(self)
+    }
+
+    async fn observe(ctx: &Context, object: &Self) -> Result<Option<Observed>, Error> {
+        observe::observe(ctx, object).await
+    }
+
+    fn object(seen: &Observed) -> &Self {
+        &seen.backup
+    }
+
+    fn decide(seen: &Observed, now: Timestamp) -> Decision<BackupPhase> {
+        decide(seen, now)
+    }
+
+    fn refused(object: &Self, refusal: &Refusal, now: Timestamp) -> Decision<BackupPhase> {
+        let draft = Draft::new(object.written(), object.metadata.generation, true, now);
+        let phase = draft.status.phase.unwrap_or(BackupPhase::Pending);
+        match refusal {
+            Refusal::NamespaceTerminating => draft
+                .say(phase, Standing::Held, Reason::NamespaceTerminating, "")
+                .with(Effect::Release)
+                .then(Requeue::OnChange),
+            // Seen as a stranger's Job when we look again.
+            Refusal::NameTaken => draft.then(Requeue::After(plan::SOON)),
+            Refusal::Refused(words) => draft
+                .say(phase, Standing::Stuck, Reason::JobRefused, &format!("Kubernetes refused the Job: {words}"))
+                .then(Requeue::After(plan::POLL)),
+        }
+    }
+}

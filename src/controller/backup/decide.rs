@@ -1,0 +1,264 @@
+//! The decision about a Backup. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+
+use super::{
+    attempt, delete,
+    observe::{Base, Observed},
+    plan::{self, POLL, SOON, fence, finished},
+};
+use crate::{
+    api::{
+        ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupPhase, CANCEL_ANNOTATION, ConditionType, HandledRequests,
+        RETRY_ANNOTATION, Reason,
+    },
+    controller::{
+        act::FINALIZER,
+        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
+        job::attempt_name,
+        queue::{Ticket, Turn, turn},
+        run::{after, backoff, open_record, until},
+    },
+    plan::BackupId,
+};
+
+/// The longest wait between two attempts.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+pub(super) type BackupDraft = Draft<BackupPhase>;
+pub(super) type BackupDecision = Decision<BackupPhase>;
+
+/// What to do about this Backup at this time.
+#[must_use]
+pub fn decide(seen: &Observed, now: Timestamp) -> BackupDecision {
+    let mut decision = choose(seen, now);
+    match decision.status.phase {
+        Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting) => {}
+        None
+        | Some(
+            BackupPhase::Pending
+            | BackupPhase::Queued
+            | BackupPhase::Running
+            | BackupPhase::Retrying
+            | BackupPhase::Suspended,
+        ) => decision.status.run.end_time = None,
+    }
+    decision
+}
+
+fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
+    let backup = &seen.backup;
+    let mut draft = Draft::new(backup.written(), backup.metadata.generation, true, now);
+    let held = backup.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
+    if ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::NamespaceTerminating) {
+        let draft = draft.restamped();
+        return if held { draft.with(Effect::Release) } else { draft }.then(Requeue::OnChange);
+    }
+    let cancel = request(seen, CANCEL_ANNOTATION, |h| &mut h.cancel, &mut draft);
+    let retry = request(seen, RETRY_ANNOTATION, |h| &mut h.retry, &mut draft);
+    if backup.metadata.deletion_timestamp.is_some() {
+        return if held { delete::delete(seen, draft, retry) } else { draft.then(Requeue::OnChange) };
+    }
+    if finished(backup) && !(retry && draft.status.phase == Some(BackupPhase::Failed)) {
+        return draft.restamped().then(Requeue::OnChange);
+    }
+    match open_record(&draft.status.run).cloned() {
+        Some(record) => attempt::under_way(seen, draft, record, cancel),
+        None if cancel => failed(draft, Reason::Cancelled, ""),
+        None => between(seen, draft, retry),
+    }
+}
+
+/// Whether the annotation carries a token that was not acted on; it counts as acted on from here.
+fn request(
+    seen: &Observed,
+    annotation: &str,
+    slot: fn(&mut HandledRequests) -> &mut Option<String>,
+    draft: &mut BackupDraft,
+) -> bool {
+    let token = seen.backup.metadata.annotations.as_ref().and_then(|a| a.get(annotation)).filter(|t| !t.is_empty());
+    let Some(token) = token else { return false };
+    let handled = slot(draft.status.run.handled_requests.get_or_insert_default());
+    if handled.as_ref() == Some(token) {
+        return false;
+    }
+    *handled = Some(token.clone());
+    true
+}
+
+/// No attempt is open: may the next one begin?
+fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
+    let run = &mut draft.status.run;
+    run.queue = None;
+    if retry && run.attempt > 0 {
+        run.first_attempt = Some(run.attempt + 1);
+    }
+    if seen.backup.spec.suspend {
+        return draft.say(BackupPhase::Suspended, Standing::Held, Reason::Suspended, "").then(Requeue::OnChange);
+    }
+    if let Some(due) = due(&draft)
+        && draft.now < due
+    {
+        return waiting_to_retry(draft, due);
+    }
+    let base = match ready_to_start(seen) {
+        Ok(base) => base,
+        Err(Obstacle::Passing { reason, message, look }) => {
+            return draft.say(BackupPhase::Pending, Standing::Moving, reason, &message).then(look);
+        }
+        Err(Obstacle::Permanent { reason, message }) => return failed(draft, reason, &message),
+    };
+    let attempt = draft.status.run.attempt + 1;
+    let job = match plan::backup_job(seen, base, attempt) {
+        Ok(job) => job,
+        Err(invalid) => return failed(draft, invalid.reason(), &invalid.to_string()),
+    };
+    let Some(own) = Ticket::of(&seen.backup) else { return draft.then(Requeue::After(SOON)) };
+    match turn(&own, &seen.others) {
+        Turn::Behind(queue) => {
+            let message = format!(
+                "{} ahead in the queue of {}",
+                queue.position,
+                crate::controller::queue::cluster_key(&seen.backup)
+            );
+            draft.status.run.queue = Some(queue);
+            draft.say(BackupPhase::Queued, Standing::Moving, Reason::Queued, &message).then(Requeue::After(SOON))
+        }
+        Turn::Ours => start(seen, draft, attempt, job),
+    }
+}
+
+/// When the wait after the last failed attempt of this round ends.
+pub(super) fn due(draft: &BackupDraft) -> Option<Timestamp> {
+    let run = &draft.status.run;
+    let failed = u32::try_from(run.attempt - run.first_attempt.unwrap_or(1) + 1).ok().filter(|n| *n > 0)?;
+    let ended = run.attempts.last()?.end_time.as_ref()?.0;
+    Some(after(ended, backoff(failed, LONGEST_WAIT)))
+}
+
+pub(super) fn waiting_to_retry(draft: BackupDraft, due: Timestamp) -> BackupDecision {
+    let wait = until(due, draft.now);
+    let last = draft.status.run.attempts.last();
+    let why = last.map(|r| {
+        format!(
+            "attempt {} failed: {}: {}",
+            r.number,
+            r.reason.as_deref().unwrap_or_default(),
+            r.message.as_deref().unwrap_or_default()
+        )
+    });
+    // No remaining time in the text: it would change with every look.
+    let message = format!("{}; the next one begins at {due}", why.unwrap_or_default());
+    draft.say(BackupPhase::Retrying, Standing::Moving, Reason::Retrying, &message).then(Requeue::After(wait))
+}
+
+/// What keeps an attempt from beginning.
+pub(super) enum Obstacle {
+    /// It goes away without a change of this object.
+    Passing { reason: Reason, message: String, look: Requeue },
+    /// It does not.
+    Permanent { reason: Reason, message: String },
+}
+
+fn ready_to_start(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
+    let wanted = &seen.backup.spec.storage;
+    let passing = |reason: Reason, message: String| Obstacle::Passing { reason, message, look: Requeue::OnChange };
+    let Some(storage) = &seen.storage else {
+        let message =
+            format!("there is no BackupStorage {wanted} in this namespace. {}", Reason::StorageNotFound.remedy());
+        return Err(passing(Reason::StorageNotFound, message));
+    };
+    if storage.spec.access_mode == AccessMode::ReadOnly {
+        let message = format!("BackupStorage {wanted} is read-only. {}", Reason::StorageReadOnly.remedy());
+        return Err(Obstacle::Permanent { reason: Reason::StorageReadOnly, message });
+    }
+    let generation = storage.metadata.generation;
+    let condition =
+        storage.status.iter().flat_map(|s| &s.run.conditions).find(|c| c.type_ == ConditionType::Ready.as_str());
+    let is_ready = condition.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
+    if !is_ready || storage.metadata.deletion_timestamp.is_some() {
+        let why = condition.map_or("it was not probed yet".into(), |c| format!("{}: {}", c.reason, c.message));
+        return Err(passing(Reason::StorageNotReady, format!("BackupStorage {wanted} is not ready. {why}")));
+    }
+    base(seen)
+}
+
+pub(super) fn base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
+    let unusable = |message: String| Err(Obstacle::Permanent { reason: Reason::BaseNotUsable, message });
+    let wait =
+        |message: String| Err(Obstacle::Passing { reason: Reason::BaseNotFound, message, look: Requeue::After(POLL) });
+    let base = match &seen.base {
+        Base::NotNamed => return Ok(None),
+        Base::Missing(name) => {
+            return wait(format!("there is no Backup {name} in this namespace. It starts once there is"));
+        }
+        Base::Found(base) => base,
+    };
+    let name = base.metadata.name.as_deref().unwrap_or_default();
+    if base.spec.storage != seen.backup.spec.storage {
+        return unusable(format!("Backup {name} lies in another BackupStorage; a base must be in the same repository"));
+    }
+    match plan::status(base).phase {
+        Some(BackupPhase::Completed) => {
+            let id = plan::status(base).report.and_then(|r| r.id).and_then(|id| id.parse().ok());
+            match id {
+                Some(id) => Ok(Some(id)),
+                None => unusable(format!("Backup {name} has no id in its report")),
+            }
+        }
+        Some(BackupPhase::Failed) => unusable(format!("Backup {name} failed; name another base")),
+        Some(BackupPhase::Deleting) => unusable(format!("Backup {name} is being deleted; name another base")),
+        None
+        | Some(
+            BackupPhase::Pending
+            | BackupPhase::Queued
+            | BackupPhase::Running
+            | BackupPhase::Retrying
+            | BackupPhase::Suspended,
+        ) => wait(format!("Backup {name} is not complete yet. It starts once it is")),
+    }
+}
+
+/// Puts the attempt on record, then makes its Job.
+fn start(seen: &Observed, mut draft: BackupDraft, attempt: i32, job: Job) -> BackupDecision {
+    let name = seen.backup.metadata.name.as_deref().unwrap_or_default();
+    begin(seen, &mut draft, attempt, attempt_name(name, attempt));
+    draft.status.run.start_time.get_or_insert(Time(draft.now));
+    draft.status.run.first_attempt.get_or_insert(attempt);
+    draft.condition(ConditionType::Verified, false, Reason::NotVerifiedYet, Reason::NotVerifiedYet.meaning());
+    let draft = draft.say(BackupPhase::Running, Standing::Moving, Reason::Starting, "");
+    make(seen, draft, job)
+}
+
+/// Puts an attempt on record, and drops Jobs of attempts that are no longer on record.
+pub(super) fn begin(seen: &Observed, draft: &mut BackupDraft, attempt: i32, job: String) {
+    let run = &mut draft.status.run;
+    run.attempt = attempt;
+    run.run = Some(fence(&seen.backup, attempt));
+    run.attempts.push(AttemptRecord {
+        number: attempt,
+        job,
+        start_time: Some(Time(draft.now)),
+        ..AttemptRecord::default()
+    });
+    let forgotten = run.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+    run.attempts.drain(..forgotten);
+    let kept: Vec<String> = run.attempts.iter().map(|a| fence(&seen.backup, a.number)).collect();
+    let old = seen.workers.jobs.iter().filter(|j| j.end.is_some() && !j.deleting && !kept.contains(&j.run));
+    draft.effects.extend(old.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
+}
+
+pub(super) fn make(seen: &Observed, draft: BackupDraft, job: Job) -> BackupDecision {
+    let held = seen.backup.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
+    let draft = if held { draft } else { draft.with(Effect::Hold) };
+    draft.with(Effect::GrantWorker).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
+}
+
+pub(super) fn failed(mut draft: BackupDraft, reason: Reason, message: &str) -> BackupDecision {
+    draft.status.run.end_time.get_or_insert(Time(draft.now));
+    draft.status.run.queue = None;
+    draft.say(BackupPhase::Failed, Standing::Failed, reason, message).then(Requeue::OnChange)
+}

@@ -1,0 +1,201 @@
+//! What happens when a Backup is deleted: the worker is stopped, the data kept or purged, the object let go. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    attempt::{close, lost, note, stop},
+    decide::{BackupDecision, BackupDraft, LONGEST_WAIT, begin, make},
+    observe::Observed,
+    plan::{self, POLL, SOON, fence, is_purge, open},
+};
+use crate::{
+    api::{AttemptRecord, BackupPhase, DeletionPolicy, Reason},
+    controller::{
+        decision::{Effect, Requeue, Standing, ready},
+        job::purge_name,
+        run::{Ending, Stage, Verdict, after, backoff, judge, open_record, until},
+    },
+};
+
+/// After so many purges in a row without success the next ones come once an hour.
+const QUICK_PURGES: u32 = 5;
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A deleted Backup that we still hold.
+pub fn delete(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
+    draft.status.run.queue = None;
+    match open_record(&draft.status.run).cloned() {
+        Some(record) if is_purge(&seen.backup, &record) => purging(seen, draft, &record),
+        Some(record) => stopping(seen, draft, &record),
+        None => settled(seen, draft, retry),
+    }
+}
+
+fn kept(seen: &Observed) -> bool {
+    seen.backup.spec.hold || seen.backup.spec.deletion_policy == DeletionPolicy::Retain
+}
+
+/// The worker of the backup is stopped first: nothing may write where data is removed.
+fn stopping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
+    let fence = fence(&seen.backup, record.number);
+    let stage = open(seen, record, &fence).stage(draft.now);
+    note(seen, &mut draft, record, &fence);
+    match stage {
+        Stage::Starting { .. } | Stage::Running { .. } | Stage::Overdue { .. } => {
+            stop(seen, draft, &fence, BackupPhase::Deleting, Reason::Releasing, Reason::Releasing.meaning())
+        }
+        Stage::Stopping => {
+            draft.say(BackupPhase::Deleting, Standing::Moving, Reason::Releasing, "").then(Requeue::After(SOON))
+        }
+        Stage::Lost { pod, node } => lost(draft, BackupPhase::Deleting, &pod, &node),
+        Stage::ToMake | Stage::Taken { .. } => {
+            close(&mut draft, Reason::Releasing, None);
+            settled(seen, draft, false)
+        }
+        Stage::Over(ending) => {
+            let said = plan::said(&seen.backup, &fence);
+            match judge(record, &ending, said.as_ref()) {
+                Verdict::Done => close(&mut draft, Reason::Completed, None),
+                Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
+                    close(&mut draft, reason, Some(&message));
+                }
+            }
+            settled(seen, draft, false)
+        }
+    }
+}
+
+/// No attempt is open.
+fn settled(seen: &Observed, draft: BackupDraft, retry: bool) -> BackupDecision {
+    if let Some(pod) = seen.workers.pods.iter().find(|p| p.alive) {
+        let message = format!("Pod {} of an earlier run is still there", pod.name);
+        return draft
+            .say(BackupPhase::Deleting, Standing::Moving, Reason::Releasing, &message)
+            .then(Requeue::After(SOON));
+    }
+    if seen.backup.spec.hold {
+        return draft.say(BackupPhase::Deleting, Standing::Held, Reason::Held, "").then(Requeue::OnChange);
+    }
+    let ran = draft.status.run.attempt > 0;
+    let purged =
+        draft.status.run.attempts.last().is_some_and(|r| is_purge(&seen.backup, r) && is(r, Reason::Completed));
+    match seen.backup.spec.deletion_policy {
+        DeletionPolicy::Delete if ran && !purged => purge(seen, draft, retry),
+        DeletionPolicy::Delete | DeletionPolicy::Retain => release(draft),
+    }
+}
+
+fn release(draft: BackupDraft) -> BackupDecision {
+    draft
+        .say(BackupPhase::Deleting, Standing::Moving, Reason::Releasing, "nothing is left to do")
+        .with(Effect::Release)
+        .then(Requeue::OnChange)
+}
+
+fn is(record: &AttemptRecord, reason: Reason) -> bool {
+    record.reason.as_deref() == Some(reason.as_str())
+}
+
+/// Begins an attempt to remove the data, once it is due.
+fn purge(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
+    let failures = draft.status.run.attempts.iter().rev().take_while(|r| is_purge(&seen.backup, r)).count();
+    if let Some(due) = due(&draft, u32::try_from(failures).unwrap_or(u32::MAX))
+        && draft.now < due
+        && !retry
+    {
+        return purge_failed(draft, due);
+    }
+    let attempt = draft.status.run.attempt + 1;
+    let job = match plan::purge_job(seen, attempt) {
+        Ok(job) => job,
+        Err(invalid) => {
+            let why = match &seen.storage {
+                None => format!("there is no BackupStorage {} in this namespace", seen.backup.spec.storage),
+                Some(_) => invalid.to_string(),
+            };
+            let message = format!("{why}. {}", Reason::PurgeFailed.remedy());
+            return draft
+                .say(BackupPhase::Deleting, Standing::Stuck, Reason::PurgeFailed, &message)
+                .then(Requeue::OnChange);
+        }
+    };
+    let name = seen.backup.metadata.name.as_deref().unwrap_or_default();
+    begin(seen, &mut draft, attempt, purge_name(name, attempt));
+    make(seen, draft.say(BackupPhase::Deleting, Standing::Moving, Reason::Purging, ""), job)
+}
+
+/// When the next attempt to purge may begin, after so many that failed.
+fn due(draft: &BackupDraft, failures: u32) -> Option<Timestamp> {
+    let last = draft.status.run.attempts.last().filter(|_| failures > 0)?;
+    let permanent = last.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_permanent);
+    let wait = if permanent || failures > QUICK_PURGES { HOUR } else { backoff(failures, LONGEST_WAIT) };
+    Some(after(last.end_time.as_ref()?.0, wait))
+}
+
+fn purge_failed(draft: BackupDraft, due: Timestamp) -> BackupDecision {
+    let last = draft.status.run.attempts.last();
+    let message = last.map_or_else(String::new, |r| {
+        format!("{}: {}", r.reason.as_deref().unwrap_or_default(), r.message.as_deref().unwrap_or_default())
+    });
+    let message = format!("{message}. {}", Reason::PurgeFailed.remedy());
+    let wait = until(due, draft.now);
+    draft.say(BackupPhase::Deleting, Standing::Stuck, Reason::PurgeFailed, &message).then(Requeue::After(wait))
+}
+
+/// An attempt to purge is on record and not judged.
+fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
+    let fence = fence(&seen.backup, record.number);
+    let stage = open(seen, record, &fence).stage(draft.now);
+    note(seen, &mut draft, record, &fence);
+    let phase = BackupPhase::Deleting;
+    match stage {
+        Stage::ToMake | Stage::Taken { .. } if kept(seen) => {
+            close(&mut draft, Reason::Interrupted, Some("the data is to be kept"));
+            settled(seen, draft, false)
+        }
+        Stage::Starting { .. } | Stage::Running { .. } if kept(seen) => {
+            stop(seen, draft, &fence, phase, Reason::Interrupted, "the data is to be kept")
+        }
+        Stage::ToMake => match plan::purge_job(seen, record.number) {
+            Ok(job) => {
+                let refused = ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::JobRefused);
+                let draft = if refused { draft } else { draft.say(phase, Standing::Moving, Reason::Purging, "") };
+                make(seen, draft, job)
+            }
+            Err(invalid) => {
+                close(&mut draft, Reason::PurgeFailed, Some(&invalid.to_string()));
+                settled(seen, draft, false)
+            }
+        },
+        Stage::Taken { job } => {
+            let message = format!("a Job {job} that is not ours has the name. {}", Reason::NameConflict.remedy());
+            draft.say(phase, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
+        }
+        Stage::Starting { until: then, .. } | Stage::Running { until: then } => {
+            let wait = until(then, draft.now);
+            draft.say(phase, Standing::Moving, Reason::Purging, "").then(Requeue::After(wait))
+        }
+        Stage::Overdue { reason, message } => stop(seen, draft, &fence, phase, reason, &message),
+        Stage::Stopping => {
+            draft.say(phase, Standing::Moving, Reason::Purging, "the worker is ending").then(Requeue::After(SOON))
+        }
+        Stage::Lost { pod, node } => lost(draft, phase, &pod, &node),
+        Stage::Over(ending) => {
+            close_purge(seen, &mut draft, record, &ending, &fence);
+            settled(seen, draft, false)
+        }
+    }
+}
+
+/// A purge reports like any worker; exit code 0 alone is enough, since it removes nothing that is left in doubt.
+fn close_purge(seen: &Observed, draft: &mut BackupDraft, record: &AttemptRecord, ending: &Ending, fence: &str) {
+    let said = plan::said(&seen.backup, fence);
+    match (judge(record, ending, said.as_ref()), ending) {
+        (Verdict::Done, _) | (Verdict::Again(Reason::WorkerFailed, _), Ending::Complete) => {
+            close(draft, Reason::Completed, None);
+        }
+        (Verdict::Again(reason, message) | Verdict::Never(reason, message), _) => close(draft, reason, Some(&message)),
+    }
+}

@@ -1,0 +1,89 @@
+//! What a decision about a Backup may look at.
+
+use crate::{
+    api::{Backup, BackupStorage},
+    controller::{
+        Context, Error,
+        job::{WorkerImage, attempt_name, purge_name},
+        look,
+        queue::{Ticket, cluster_key},
+        run::open_record,
+        seen::Workers,
+    },
+};
+
+use super::{finished, plan};
+
+/// The world, as far as it concerns a Backup.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The object.
+    pub backup: Backup,
+    /// The BackupStorage it names.
+    pub storage: Option<BackupStorage>,
+    /// The Backup it is to be based on.
+    pub base: Base,
+    /// Backups of the same MatrixOne cluster. Looked at only when an attempt may begin.
+    pub others: Vec<Ticket>,
+    /// Its Jobs and Pods.
+    pub workers: Workers,
+    /// What its Jobs run.
+    pub image: WorkerImage,
+}
+
+/// The base that a spec names.
+#[derive(Clone, Debug)]
+pub enum Base {
+    /// None is named.
+    NotNamed,
+    /// There is no such Backup.
+    Missing(String),
+    /// This one.
+    Found(Box<Backup>),
+}
+
+/// Looks at the API server itself, not at a cache: a cache can be behind what this operator, or the one before it, has
+/// done. A Backup at rest costs nothing.
+pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>, Error> {
+    let at_rest = |b: &Backup| finished(b) && b.metadata.deletion_timestamp.is_none();
+    let nothing = |backup: Backup| Observed {
+        backup,
+        storage: None,
+        base: Base::NotNamed,
+        others: Vec::new(),
+        workers: Workers::default(),
+        image: ctx.image.clone(),
+    };
+    if at_rest(cached) && !asked_to_retry(cached) {
+        return Ok(Some(nothing(cached.clone())));
+    }
+    let (Some(namespace), Some(name)) = (&cached.metadata.namespace, &cached.metadata.name) else { return Ok(None) };
+    let Some(backup) = look::get::<Backup>(&ctx.client, namespace, name).await? else { return Ok(None) };
+    let storage = look::get::<BackupStorage>(&ctx.client, namespace, &backup.spec.storage).await?;
+    let base = match &backup.spec.base {
+        None => Base::NotNamed,
+        Some(base) => match look::get::<Backup>(&ctx.client, namespace, base).await? {
+            Some(found) => Base::Found(Box::new(found)),
+            None => Base::Missing(base.clone()),
+        },
+    };
+    let run = plan::status(&backup).run;
+    let open = open_record(&run);
+    let others = if open.is_none() && backup.metadata.deletion_timestamp.is_none() {
+        let all = look::backups_of_host(ctx, &backup.spec.cluster.address.host).await?;
+        let key = cluster_key(&backup);
+        all.iter().filter(|b| cluster_key(b) == key).filter_map(Ticket::of).collect()
+    } else {
+        Vec::new()
+    };
+    let awaited = open
+        .map(|r| if plan::is_purge(&backup, r) { purge_name(name, r.number) } else { attempt_name(name, r.number) });
+    let workers = look::workers(&ctx.client, &backup, awaited.as_deref()).await?;
+    Ok(Some(Observed { storage, base, others, workers, ..nothing(backup) }))
+}
+
+fn asked_to_retry(backup: &Backup) -> bool {
+    let token = backup.metadata.annotations.as_ref().and_then(|a| a.get(crate::api::RETRY_ANNOTATION));
+    let handled = backup.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.retry.as_ref());
+    token.is_some() && token != handled
+}

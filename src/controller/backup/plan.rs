@@ -1,0 +1,153 @@
+//! What a Backup's attempts are made of: limits, Jobs, and what its status says of them. Pure.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+
+use super::Observed;
+use crate::{
+    api::{AttemptRecord, Backup, BackupPhase, BackupStatus, ConditionType, Reason},
+    controller::{
+        job::{JobPlan, attempt_name, owner, purge_name},
+        run::{GRACE, Limits, Open, Said},
+    },
+    plan::BackupId,
+    task::{BackupTask, InvalidSpec, PurgeTask, Task, duration, run_name},
+};
+
+/// When to look again at what changes without a watch telling us.
+pub const POLL: Duration = Duration::from_secs(30);
+/// When to look again at what is about to change.
+pub const SOON: Duration = Duration::from_secs(5);
+/// Added to the last of a worker's deadlines before Kubernetes itself stops it.
+const BACKSTOP: Duration = Duration::from_mins(5);
+
+/// The status, or an empty one.
+pub fn status(backup: &Backup) -> BackupStatus {
+    backup.status.clone().unwrap_or_default()
+}
+
+/// Whether it has come to rest for good: only a new token of mo-backup.io/retry starts it again. A Backup that failed
+/// before any attempt is looked at again when what it failed for has changed.
+#[must_use]
+pub fn finished(backup: &Backup) -> bool {
+    let Some(status) = &backup.status else { return false };
+    match status.phase {
+        Some(BackupPhase::Completed) => true,
+        Some(BackupPhase::Failed) => status.run.attempt > 0 || failed_for(&status.run.conditions, Reason::Cancelled),
+        None
+        | Some(
+            BackupPhase::Pending
+            | BackupPhase::Queued
+            | BackupPhase::Running
+            | BackupPhase::Retrying
+            | BackupPhase::Suspended
+            | BackupPhase::Deleting,
+        ) => false,
+    }
+}
+
+fn failed_for(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], reason: Reason) -> bool {
+    conditions
+        .iter()
+        .any(|c| c.type_ == ConditionType::Failed.as_str() && c.status == "True" && c.reason == reason.as_str())
+}
+
+/// The deadlines of the spec.
+pub fn limits(backup: &Backup) -> Result<Limits, InvalidSpec> {
+    let deadlines = &backup.spec.deadlines;
+    Ok(Limits {
+        start: duration("spec.deadlines.start", &deadlines.start)?,
+        run: duration("spec.deadlines.run", &deadlines.run)?,
+        stall: Some(duration("spec.deadlines.stall", &deadlines.stall)?),
+    })
+}
+
+/// The deadlines of an attempt under way. Its spec was valid when it began and has been frozen since.
+fn limits_on_record(backup: &Backup) -> Limits {
+    limits(backup).unwrap_or(Limits {
+        start: Duration::from_mins(10),
+        run: Duration::from_hours(24),
+        stall: Some(Duration::from_mins(15)),
+    })
+}
+
+/// What is seen of the attempt on record.
+pub fn open<'a>(seen: &'a Observed, record: &'a AttemptRecord, run: &'a str) -> Open<'a> {
+    let status = seen.backup.status.as_ref();
+    let progress = status.and_then(|s| s.progress.as_ref()).filter(|p| p.run == run);
+    let reported = status.and_then(|s| s.report.as_ref()).is_some_and(|r| r.run == run);
+    let mut limits = limits_on_record(&seen.backup);
+    if is_purge(&seen.backup, record) {
+        limits.stall = None;
+    }
+    Open {
+        record,
+        run,
+        heard: reported || progress.is_some(),
+        heartbeat: progress.and_then(|p| p.heartbeat.as_ref()).map(|t| t.0),
+        workers: &seen.workers,
+        limits,
+    }
+}
+
+/// The report of this run.
+pub fn said(backup: &Backup, run: &str) -> Option<Said> {
+    backup.status.as_ref()?.report.as_ref().filter(|r| r.run == run).map(Said::from)
+}
+
+/// Whether this attempt removes data.
+pub fn is_purge(backup: &Backup, record: &AttemptRecord) -> bool {
+    record.job == purge_name(backup.metadata.name.as_deref().unwrap_or_default(), record.number)
+}
+
+/// The fence of an attempt of this object.
+pub fn fence(backup: &Backup, attempt: i32) -> String {
+    run_name(backup.metadata.uid.as_deref().unwrap_or_default(), u32::try_from(attempt).unwrap_or(0))
+}
+
+/// The Job of an attempt.
+pub fn backup_job(seen: &Observed, base: Option<BackupId>, attempt: i32) -> Result<Job, InvalidSpec> {
+    let Some(storage) = &seen.storage else { return Err(InvalidSpec::NoIdentity("storage")) };
+    let limits = limits(&seen.backup)?;
+    let number = u32::try_from(attempt).unwrap_or(0);
+    let task = Task::Backup(Box::new(BackupTask::for_attempt(&seen.backup, storage, base, number)?));
+    let meta = &seen.backup.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let plan = JobPlan {
+        name: attempt_name(name, attempt),
+        owner: owner("Backup", name, meta.uid.as_deref().unwrap_or_default()),
+        task: &task,
+        options: &seen.backup.spec.job,
+        image: &seen.image,
+        deadline: limits.start + limits.run + GRACE + BACKSTOP,
+        cluster: Some(&seen.backup.spec.cluster),
+        storage: &storage.spec,
+        staging: seen.backup.spec.staging.as_ref().map(|s| &s.volume),
+    };
+    plan.render()
+        .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })
+}
+
+/// The Job of an attempt to purge.
+pub fn purge_job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
+    let Some(storage) = &seen.storage else { return Err(InvalidSpec::NoIdentity("storage")) };
+    let limits = limits_on_record(&seen.backup);
+    let number = u32::try_from(attempt).unwrap_or(0);
+    let task = Task::Purge(Box::new(PurgeTask::for_attempt(&seen.backup, storage, number)?));
+    let meta = &seen.backup.metadata;
+    let name = meta.name.as_deref().unwrap_or_default();
+    let plan = JobPlan {
+        name: purge_name(name, attempt),
+        owner: owner("Backup", name, meta.uid.as_deref().unwrap_or_default()),
+        task: &task,
+        options: &seen.backup.spec.job,
+        image: &seen.image,
+        deadline: limits.start + limits.run + GRACE + BACKSTOP,
+        cluster: None,
+        storage: &storage.spec,
+        staging: seen.backup.spec.staging.as_ref().map(|s| &s.volume),
+    };
+    plan.render()
+        .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })
+}

@@ -1,0 +1,351 @@
+//! From a Task to its Job. Pure.
+//!
+//! The Pod meets the restricted Pod Security profile. Secrets come as files of named keys; the Task itself names things
+//! and holds no secret. Names and labels derive from object and attempt, so that a second `create` meets the first.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobSpec},
+        core::v1::{
+            Capabilities, ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile,
+            EmptyDirVolumeSource, EnvVar, KeyToPath, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
+            PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+            SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{ObjectMeta, OwnerReference},
+    },
+};
+
+use crate::{
+    api::{BackupStorageSpec, Cluster, GROUP, JobOptions, RunAs, StagingVolume},
+    task::{Subject, TASK_ENV, Task, mount},
+};
+
+/// Label: the run of a Job and its Pod, `<uid>-<attempt>`.
+pub const RUN_LABEL: &str = "mo-backup.io/run";
+/// Label: kind of the object.
+pub const KIND_LABEL: &str = "mo-backup.io/kind";
+/// Label: name of the object.
+pub const NAME_LABEL: &str = "mo-backup.io/name";
+/// Name of the worker's container.
+pub const WORKER: &str = "worker";
+/// ServiceAccount of workers, in each namespace. It may patch the status of our kinds and nothing else.
+pub const WORKER_ACCOUNT: &str = "mo-backup-worker";
+/// User and groups of a Pod that names none.
+const NOBODY: i64 = 65532;
+/// Where clients look for the identity of a Pod.
+const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// What all Jobs have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkerImage {
+    /// Image reference.
+    pub image: String,
+    /// `Always`, `IfNotPresent`, `Never`, or the cluster's default.
+    pub pull_policy: Option<String>,
+}
+
+/// A Job to be made.
+#[derive(Clone, Debug)]
+pub struct JobPlan<'a> {
+    /// Name of the Job.
+    pub name: String,
+    /// The object that controls it.
+    pub owner: OwnerReference,
+    /// What its worker does.
+    pub task: &'a Task,
+    /// What the user says about the Pod.
+    pub options: &'a JobOptions,
+    /// What it runs.
+    pub image: &'a WorkerImage,
+    /// When Kubernetes stops it: a backstop beyond all other deadlines.
+    pub deadline: Duration,
+    /// The MatrixOne cluster, for its Secrets.
+    pub cluster: Option<&'a Cluster>,
+    /// The storage, for its Secrets and its volume.
+    pub storage: &'a BackupStorageSpec,
+    /// The staging volume.
+    pub staging: Option<&'a StagingVolume>,
+}
+
+/// Name of the Job of an attempt.
+#[must_use]
+pub fn attempt_name(object: &str, attempt: i32) -> String {
+    format!("{object}-{attempt}")
+}
+
+/// Name of the Job of an attempt to purge.
+#[must_use]
+pub fn purge_name(object: &str, attempt: i32) -> String {
+    format!("{object}-purge-{attempt}")
+}
+
+/// Name of the Job of a probe.
+#[must_use]
+pub fn probe_name(object: &str, attempt: i32) -> String {
+    format!("{object}-probe-{attempt}")
+}
+
+fn subject(task: &Task) -> &Subject {
+    match task {
+        Task::Backup(t) => &t.subject,
+        Task::Purge(t) => &t.subject,
+        Task::Probe(t) => &t.subject,
+    }
+}
+
+impl JobPlan<'_> {
+    /// The Job.
+    ///
+    /// # Errors
+    /// When the Task cannot be written as JSON.
+    pub fn render(&self) -> Result<Job, serde_json::Error> {
+        let subject = subject(self.task);
+        let task = serde_json::to_string(self.task)?;
+        let ours = BTreeMap::from([
+            ("app.kubernetes.io/name".to_owned(), "mo-backup".to_owned()),
+            ("app.kubernetes.io/component".to_owned(), WORKER.to_owned()),
+            (RUN_LABEL.to_owned(), subject.run.clone()),
+            (KIND_LABEL.to_owned(), self.owner.kind.clone()),
+            (NAME_LABEL.to_owned(), subject.name.clone()),
+        ]);
+        // Ours come last: a user's label must not hide a Pod from us.
+        let mut pod_labels = self.options.labels.clone();
+        pod_labels.extend(ours.clone());
+        Ok(Job {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                namespace: Some(subject.namespace.clone()),
+                labels: Some(ours),
+                owner_references: Some(vec![self.owner.clone()]),
+                ..ObjectMeta::default()
+            },
+            spec: Some(JobSpec {
+                backoff_limit: Some(0),
+                completions: Some(1),
+                parallelism: Some(1),
+                pod_replacement_policy: Some("Failed".into()),
+                active_deadline_seconds: Some(i64::try_from(self.deadline.as_secs()).unwrap_or(i64::MAX)),
+                template: PodTemplateSpec {
+                    metadata: Some(ObjectMeta {
+                        labels: Some(pod_labels),
+                        annotations: Some(self.options.annotations.clone()).filter(|a| !a.is_empty()),
+                        ..ObjectMeta::default()
+                    }),
+                    spec: Some(self.pod(task)),
+                },
+                ..JobSpec::default()
+            }),
+            status: None,
+        })
+    }
+
+    fn pod(&self, task: String) -> PodSpec {
+        let run_as = self.options.run_as.unwrap_or(RunAs { user: NOBODY, group: None, fs_group: None });
+        let group = run_as.group.unwrap_or(run_as.user);
+        let mut files = Files::default();
+        self.mounts(&mut files);
+        PodSpec {
+            service_account_name: Some(WORKER_ACCOUNT.into()),
+            // The token is mounted by name below, so that its lifetime is ours to say.
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            restart_policy: Some("Never".into()),
+            termination_grace_period_seconds: Some(60),
+            node_selector: Some(self.options.node_selector.clone()).filter(|s| !s.is_empty()),
+            tolerations: Some(self.options.tolerations.clone()).filter(|t| !t.is_empty()),
+            affinity: self.options.affinity.clone(),
+            priority_class_name: self.options.priority_class_name.clone(),
+            image_pull_secrets: Some(self.options.image_pull_secrets.clone()).filter(|s| !s.is_empty()),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(run_as.user),
+                run_as_group: Some(group),
+                fs_group: Some(run_as.fs_group.unwrap_or(group)),
+                fs_group_change_policy: Some("OnRootMismatch".into()),
+                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), ..SeccompProfile::default() }),
+                ..PodSecurityContext::default()
+            }),
+            containers: vec![Container {
+                name: WORKER.into(),
+                image: Some(self.image.image.clone()),
+                image_pull_policy: self.image.pull_policy.clone(),
+                args: Some(vec!["worker".into()]),
+                env: Some(vec![EnvVar { name: TASK_ENV.into(), value: Some(task), value_from: None }]),
+                resources: Some(self.options.resources.clone().unwrap_or_else(modest)),
+                termination_message_path: Some(mount::TERMINATION_LOG.into()),
+                security_context: Some(SecurityContext {
+                    allow_privilege_escalation: Some(false),
+                    privileged: Some(false),
+                    read_only_root_filesystem: Some(true),
+                    run_as_non_root: Some(true),
+                    capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+                    ..SecurityContext::default()
+                }),
+                volume_mounts: Some(files.mounts),
+                ..Container::default()
+            }],
+            volumes: Some(files.volumes),
+            ..PodSpec::default()
+        }
+    }
+
+    fn mounts(&self, files: &mut Files) {
+        if let Some(cluster) = self.cluster {
+            let secret = &cluster.credentials_secret;
+            let items = [(&*secret.user_key, "username"), (&*secret.password_key, "password")];
+            files.secret("sql", mount::SQL, &secret.name, &items);
+            if let Some(ca) = &cluster.tls.ca_secret {
+                files.secret("sql-ca", mount::SQL_CA, &ca.name, &[(&*ca.key, "ca.crt")]);
+            }
+        }
+        if let Some(s3) = &self.storage.s3 {
+            if let Some(secret) = &s3.credentials_secret {
+                let mut items = vec![
+                    (&*secret.access_key_id_key, "access_key_id"),
+                    (&*secret.secret_access_key_key, "secret_access_key"),
+                ];
+                items.extend(secret.session_token_key.as_deref().map(|key| (key, "session_token")));
+                files.secret("store", mount::STORE, &secret.name, &items);
+            }
+            if let Some(ca) = &s3.ca_secret {
+                files.secret("store-ca", mount::STORE_CA, &ca.name, &[(&*ca.key, "ca.crt")]);
+            }
+        }
+        if let Some(volume) = &self.storage.volume {
+            files.claim("repository", mount::REPOSITORY, &volume.claim);
+        }
+        if let Some(volume) = self.staging {
+            files.claim("staging", mount::STAGING, &volume.claim);
+        }
+        files.scratch();
+        files.identity();
+    }
+}
+
+/// CPU and memory of a Pod that asks for none.
+fn modest() -> ResourceRequirements {
+    let of = |pairs: &[(&str, &str)]| {
+        Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect())
+    };
+    ResourceRequirements {
+        requests: of(&[("cpu", "100m"), ("memory", "128Mi")]),
+        limits: of(&[("memory", "512Mi")]),
+        claims: None,
+    }
+}
+
+/// Volumes and where they are mounted.
+#[derive(Default)]
+struct Files {
+    volumes: Vec<Volume>,
+    mounts: Vec<VolumeMount>,
+}
+
+impl Files {
+    fn mount(&mut self, volume: &str, path: &str, read_only: bool) {
+        self.mounts.push(VolumeMount {
+            name: volume.into(),
+            mount_path: path.into(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        });
+    }
+
+    fn secret(&mut self, name: &str, path: &str, secret: &str, items: &[(&str, &str)]) {
+        let item = |(key, file): &(&str, &str)| KeyToPath { key: (*key).into(), path: (*file).into(), mode: None };
+        self.volumes.push(Volume {
+            name: name.into(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret.into()),
+                items: Some(items.iter().map(item).collect()),
+                default_mode: Some(0o440),
+                optional: None,
+            }),
+            ..Volume::default()
+        });
+        self.mount(name, path, true);
+    }
+
+    /// One volume for each claim, however often it is mounted: kubelets have stumbled over a claim named twice.
+    fn claim(&mut self, name: &str, path: &str, claim: &str) {
+        let has_it = |v: &&Volume| v.persistent_volume_claim.as_ref().is_some_and(|c| c.claim_name == claim);
+        let found = self.volumes.iter().find(has_it).map(|volume| volume.name.clone());
+        let name = found.unwrap_or_else(|| {
+            self.volumes.push(Volume {
+                name: name.into(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim.into(),
+                    read_only: None,
+                }),
+                ..Volume::default()
+            });
+            name.to_owned()
+        });
+        self.mount(&name, path, false);
+    }
+
+    fn scratch(&mut self) {
+        self.volumes.push(Volume {
+            name: "tmp".into(),
+            empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity("1Gi".into())), medium: None }),
+            ..Volume::default()
+        });
+        self.mount("tmp", "/tmp", false);
+    }
+
+    fn identity(&mut self) {
+        let token = ServiceAccountTokenProjection {
+            path: "token".into(),
+            expiration_seconds: Some(3607),
+            ..ServiceAccountTokenProjection::default()
+        };
+        let ca = ConfigMapProjection {
+            name: "kube-root-ca.crt".into(),
+            items: Some(vec![KeyToPath { key: "ca.crt".into(), path: "ca.crt".into(), mode: None }]),
+            optional: None,
+        };
+        let namespace = DownwardAPIVolumeFile {
+            path: "namespace".into(),
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "metadata.namespace".into(),
+                api_version: Some("v1".into()),
+            }),
+            ..DownwardAPIVolumeFile::default()
+        };
+        self.volumes.push(Volume {
+            name: "identity".into(),
+            projected: Some(ProjectedVolumeSource {
+                default_mode: Some(0o440),
+                sources: Some(vec![
+                    VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() },
+                    VolumeProjection { config_map: Some(ca), ..VolumeProjection::default() },
+                    VolumeProjection {
+                        downward_api: Some(DownwardAPIProjection { items: Some(vec![namespace]) }),
+                        ..VolumeProjection::default()
+                    },
+                ]),
+            }),
+            ..Volume::default()
+        });
+        self.mount("identity", TOKEN_DIR, true);
+    }
+}
+
+/// The reference that makes an object the controller of a Job.
+#[must_use]
+pub fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
+    OwnerReference {
+        api_version: format!("{GROUP}/{}", crate::api::VERSION),
+        kind: kind.into(),
+        name: name.into(),
+        uid: uid.into(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}

@@ -1,0 +1,371 @@
+//! The operator's process: watches, controllers, leader election, health and metrics.
+
+use std::{
+    future::ready,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use futures::{
+    Stream, StreamExt as _, TryStreamExt as _,
+    future::{BoxFuture, join_all},
+    stream::{self, BoxStream},
+};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{batch::v1::Job, core::v1::Pod},
+};
+use kube::{
+    Api, Client, Resource,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        WatchStreamExt as _, applier,
+        controller::{self, Config, ReconcileRequest},
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use kube_lease_manager::LeaseManagerBuilder;
+use tokio::{net::TcpListener, signal::unix, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Context,
+    backup::finished,
+    crd_check,
+    decision::Kind,
+    error_policy,
+    job::{KIND_LABEL, NAME_LABEL, WorkerImage},
+    reconcile,
+};
+use crate::{
+    api::{Backup, BackupStorage},
+    metrics::Metrics,
+};
+
+/// Name of the Lease.
+const LEASE: &str = "mo-backup-operator";
+/// Reconciliations at the same time, for each kind and namespace.
+const CONCURRENCY: u16 = 16;
+
+/// What the operator is told at its start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Namespaces to watch; none means all.
+    pub watch_namespaces: Vec<String>,
+    /// What Jobs run.
+    pub image: WorkerImage,
+    /// Work only while holding the Lease.
+    pub leader_election: bool,
+    /// Address of `/healthz`, `/readyz` and `/metrics`.
+    pub listen: SocketAddr,
+    /// Namespace of this Pod, where the Lease lies.
+    pub pod_namespace: String,
+    /// Name of this Pod: the holder of the Lease, the instance in events.
+    pub pod_name: Option<String>,
+}
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// There is no way to the API server.
+    #[error("failed to find the API server: {0}; run in a Pod, or with a kubeconfig")]
+    Config(#[source] Box<kube::Error>),
+    /// The port is taken.
+    #[error("failed to listen on {0}: {1}; choose another --listen")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// Signals cannot be received.
+    #[error("failed to wait for signals: {0}")]
+    Signal(#[source] std::io::Error),
+    /// The Lease could not be used.
+    #[error("failed to hold the Lease {LEASE}: {0}; the ServiceAccount needs get, create and patch on leases")]
+    Lease(String),
+    /// Another replica works now.
+    #[error("failed to keep the Lease {LEASE}: another replica holds it; starting over")]
+    LeaseLost,
+}
+
+/// What the health endpoints know.
+#[derive(Clone)]
+struct Health {
+    ready: Arc<AtomicBool>,
+    metrics: Metrics,
+    backups: Arc<Mutex<Vec<Store<Backup>>>>,
+}
+
+/// Runs until SIGTERM or SIGINT, or until the Lease is lost.
+///
+/// # Errors
+/// When it cannot start, or must not go on.
+pub async fn run(options: Options) -> Result<(), Stopped> {
+    let client = Client::try_default().await.map_err(|e| Stopped::Config(Box::new(e)))?;
+    let stop = CancellationToken::new();
+    stop_on_signal(&stop)?;
+    let ctx = Arc::new(Context::new(client.clone(), options.image, options.watch_namespaces, options.pod_name.clone()));
+    let health = Health { ready: Arc::default(), metrics: ctx.metrics.clone(), backups: Arc::default() };
+    serve(options.listen, health.clone(), stop.clone()).await?;
+    crd_check::wait_until_current(&client, &stop).await;
+    let lost = if options.leader_election {
+        let identity = options.pod_name.unwrap_or_else(|| format!("mo-backup-{}", uuid::Uuid::now_v7()));
+        // A replica that waits for its turn is as healthy as one that works.
+        health.ready.store(true, Ordering::Relaxed);
+        lead(&client, &options.pod_namespace, identity, &stop).await?
+    } else {
+        Box::pin(std::future::pending())
+    };
+    if stop.is_cancelled() {
+        return Ok(());
+    }
+    tracing::info!("working");
+    tokio::select! {
+        () = work(&ctx, &health, &stop) => Ok(()),
+        () = lost => Err(Stopped::LeaseLost),
+    }
+}
+
+fn stop_on_signal(stop: &CancellationToken) -> Result<(), Stopped> {
+    let mut term = unix::signal(unix::SignalKind::terminate()).map_err(Stopped::Signal)?;
+    let mut int = unix::signal(unix::SignalKind::interrupt()).map_err(Stopped::Signal)?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        tracing::info!("told to stop; finishing what is under way");
+        stop.cancel();
+    });
+    Ok(())
+}
+
+async fn serve(listen: SocketAddr, health: Health, stop: CancellationToken) -> Result<JoinHandle<()>, Stopped> {
+    let listener = TcpListener::bind(listen).await.map_err(|e| Stopped::Listen(listen, e))?;
+    let router = Router::new()
+        .route("/healthz", get(|| ready("ok")))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health);
+    Ok(tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "failed to serve health and metrics");
+        }
+    }))
+}
+
+async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
+    if health.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ok")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the caches are not filled yet, or the CRDs are missing or older than this program",
+        )
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> (StatusCode, String) {
+    let stores = health.backups.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let backups: Vec<Arc<Backup>> = stores.iter().flat_map(Store::state).collect();
+    match health.metrics.encode(backups.iter().map(|b| &**b)) {
+        Ok(text) => (StatusCode::OK, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+/// Waits until this process holds the Lease; the future that is returned ends when it has lost it.
+async fn lead(
+    client: &Client,
+    namespace: &str,
+    identity: String,
+    stop: &CancellationToken,
+) -> Result<BoxFuture<'static, ()>, Stopped> {
+    let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
+        .with_namespace(namespace)
+        .with_identity(identity)
+        .with_duration(15)
+        .with_grace(5)
+        .build()
+        .await
+        .map_err(|e| Stopped::Lease(e.to_string()))?;
+    let (mut leads, task) = manager.watch().await;
+    tracing::info!("waiting for the Lease");
+    tokio::select! {
+        changed = leads.wait_for(|leads| *leads) => {
+            changed.map_err(|e| Stopped::Lease(e.to_string()))?;
+        }
+        () = stop.cancelled() => {}
+    }
+    Ok(Box::pin(async move {
+        // The channel also closes when the manager itself has failed.
+        if leads.wait_for(|leads| !*leads).await.is_err() {
+            tracing::error!("the Lease is not renewed any more");
+        }
+        drop(task);
+    }))
+}
+
+/// Runs both controllers for each watched namespace, until told to stop.
+async fn work(ctx: &Arc<Context>, health: &Health, stop: &CancellationToken) {
+    let scopes: Vec<Option<&str>> =
+        if ctx.namespaces.is_empty() { vec![None] } else { ctx.namespaces.iter().map(|n| Some(&**n)).collect() };
+    let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
+    let mut filled: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for scope in scopes {
+        let (backups, store) = backup_controller(ctx, scope, stop);
+        health.backups.lock().unwrap_or_else(PoisonError::into_inner).push(store.clone());
+        controllers.push(backups);
+        let (storages, storage_store) = storage_controller(ctx, scope, stop);
+        controllers.push(storages);
+        filled.push(Box::pin(async move {
+            let waited = (store.wait_until_ready().await, storage_store.wait_until_ready().await);
+            if let (Err(error), _) | (_, Err(error)) = waited {
+                tracing::debug!(%error, "a cache ended before it was filled");
+            }
+        }));
+    }
+    let announce = async {
+        join_all(filled).await;
+        health.ready.store(true, Ordering::Relaxed);
+        tracing::info!("the caches are filled");
+    };
+    futures::join!(join_all(controllers), announce);
+}
+
+fn api<K>(ctx: &Context, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    scope.map_or_else(|| Api::all(ctx.client.clone()), |ns| Api::namespaced(ctx.client.clone(), ns))
+}
+
+/// Watches a kind of ours. An object that cannot be decoded is logged and left out: it must not end the watch of all others.
+fn decodable<K>(api: Api<DeserializeGuard<K>>) -> impl Stream<Item = watcher::Result<watcher::Event<K>>>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let decoded = |guard: DeserializeGuard<K>| match guard.0 {
+        Ok(object) => Some(object),
+        Err(invalid) => {
+            let meta = &invalid.metadata;
+            let name = format!(
+                "{}/{}",
+                meta.namespace.as_deref().unwrap_or_default(),
+                meta.name.as_deref().unwrap_or_default()
+            );
+            tracing::error!(kind = %K::kind(&()), object = name, error = %invalid.error, "failed to decode an object; it is left alone");
+            None
+        }
+    };
+    watcher(api, watcher::Config::default()).filter_map(move |event| {
+        ready(match event {
+            Ok(watcher::Event::Apply(o)) => decoded(o).map(|o| Ok(watcher::Event::Apply(o))),
+            Ok(watcher::Event::Delete(o)) => decoded(o).map(|o| Ok(watcher::Event::Delete(o))),
+            Ok(watcher::Event::InitApply(o)) => decoded(o).map(|o| Ok(watcher::Event::InitApply(o))),
+            Ok(watcher::Event::Init) => Some(Ok(watcher::Event::Init)),
+            Ok(watcher::Event::InitDone) => Some(Ok(watcher::Event::InitDone)),
+            Err(error) => Some(Err(error)),
+        })
+    })
+}
+
+/// A reason to look at an object of ours.
+type Wakes<K> = BoxStream<'static, watcher::Result<ReconcileRequest<K>>>;
+
+/// Changes of a kind, without their content, and whom they wake.
+fn wakes<W, K, I>(
+    api: Api<PartialObjectMeta<W>>,
+    config: watcher::Config,
+    whom: impl Fn(PartialObjectMeta<W>) -> I + Send + 'static,
+) -> Wakes<K>
+where
+    W: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Send + 'static,
+    I: IntoIterator<Item = ObjectRef<K>>,
+    I::IntoIter: Send,
+{
+    watcher(api, config)
+        .default_backoff()
+        .touched_objects()
+        .map_ok(move |changed| stream::iter(whom(changed).into_iter().map(|o| Ok(ReconcileRequest::from(o)))))
+        .try_flatten()
+        .boxed()
+}
+
+/// Changes of Jobs or Pods of one of our kinds.
+fn workers<W, K>(ctx: &Context, scope: Option<&str>) -> Wakes<K>
+where
+    W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={}", K::kind(&())));
+    wakes(api::<PartialObjectMeta<W>>(ctx, scope), config, |worker: PartialObjectMeta<W>| {
+        let meta = &worker.metadata;
+        let name = meta.labels.as_ref().and_then(|l| l.get(NAME_LABEL));
+        name.zip(meta.namespace.as_deref()).map(|(name, namespace)| ObjectRef::new(name).within(namespace))
+    })
+}
+
+/// The unfinished Backups that name this storage.
+fn waiting_for(backups: &Store<Backup>, storage: &PartialObjectMeta<BackupStorage>) -> Vec<ObjectRef<Backup>> {
+    let (namespace, name) = (&storage.metadata.namespace, storage.metadata.name.as_deref());
+    let concerned = |b: &&Arc<Backup>| {
+        let at_rest = finished(b) && b.metadata.deletion_timestamp.is_none();
+        b.metadata.namespace == *namespace && Some(&*b.spec.storage) == name && !at_rest
+    };
+    backups.state().iter().filter(concerned).map(|b| ObjectRef::from_obj(&**b)).collect()
+}
+
+fn backup_controller(
+    ctx: &Arc<Context>,
+    scope: Option<&str>,
+    stop: &CancellationToken,
+) -> (BoxFuture<'static, ()>, Store<Backup>) {
+    let (store, writer) = reflector::store();
+    let known = store.clone();
+    let storages =
+        wakes(api::<PartialObjectMeta<BackupStorage>>(ctx, scope), watcher::Config::default(), move |storage| {
+            waiting_for(&known, &storage)
+        });
+    (drive(ctx, scope, stop, writer, storages), store)
+}
+
+fn storage_controller(
+    ctx: &Arc<Context>,
+    scope: Option<&str>,
+    stop: &CancellationToken,
+) -> (BoxFuture<'static, ()>, Store<BackupStorage>) {
+    let (store, writer) = reflector::store();
+    (drive(ctx, scope, stop, writer, stream::pending().boxed()), store)
+}
+
+/// Reconciles a kind whenever it, one of its Jobs or Pods, or something else it waits for changes. Errors of single
+/// objects are logged where they arise.
+fn drive<K: Kind>(
+    ctx: &Arc<Context>,
+    scope: Option<&str>,
+    stop: &CancellationToken,
+    writer: reflector::store::Writer<K>,
+    others: Wakes<K>,
+) -> BoxFuture<'static, ()> {
+    let store = writer.as_reader();
+    let own = decodable::<K>(api(ctx, scope)).default_backoff().reflect(writer).touched_objects();
+    let own = own.map_ok(|o| ReconcileRequest::from(ObjectRef::from_obj(&o))).boxed();
+    let queue = stream::select_all([own, workers::<Job, K>(ctx, scope), workers::<Pod, K>(ctx, scope), others]);
+    let controller = applier(
+        |object, ctx| Box::pin(reconcile::<K>(object, ctx)),
+        error_policy::<K>,
+        ctx.clone(),
+        store,
+        queue.take_until(stop.clone().cancelled_owned()),
+        Config::default().concurrency(CONCURRENCY),
+    );
+    Box::pin(controller.for_each(|done| {
+        match done {
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed; it is started again"),
+        }
+        ready(())
+    }))
+}

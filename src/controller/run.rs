@@ -1,0 +1,321 @@
+//! The attempts of one Task: what the Job and the Pods of an attempt mean, and what a worker's end means. Pure.
+//!
+//! A worker is over when its Job is Complete or Failed, or gone, *and* no Pod of its run is alive: a Pod can outlive its
+//! Job. A Job that is absent though it is known to have been made has been deleted by somebody; one that was never made
+//! is made.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::seen::{JobEnd, JobSeen, PodSeen, Workers};
+use crate::api::{AttemptRecord, BackupReport, Outcome, Reason, RunStatus, StorageReport};
+
+/// How long the operator waits beyond a worker's own deadlines: the worker knows better why it stops.
+pub const GRACE: Duration = Duration::from_mins(1);
+/// How long after its grace period a deleted Pod may linger before its node counts as lost.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+/// The wait before the second attempt; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+
+/// Limits of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From the Job's creation to the running container.
+    pub start: Duration,
+    /// From the container's start to its end.
+    pub run: Duration,
+    /// Between two signs of life.
+    pub stall: Option<Duration>,
+}
+
+/// An attempt that has not been judged yet, and what is seen of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Open<'a> {
+    /// Its record.
+    pub record: &'a AttemptRecord,
+    /// Its fence.
+    pub run: &'a str,
+    /// Whether the worker of this run has written anything.
+    pub heard: bool,
+    /// The worker's last sign of life.
+    pub heartbeat: Option<Timestamp>,
+    /// Jobs and Pods of the object.
+    pub workers: &'a Workers,
+    /// Its limits.
+    pub limits: Limits,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// It is on record, and its Job was never made.
+    ToMake,
+    /// A Job that is not ours has its name.
+    Taken {
+        /// The name.
+        job: String,
+    },
+    /// The Job is made and its container does not run yet.
+    Starting {
+        /// What it waits for.
+        waiting: Option<String>,
+        /// When that has lasted too long.
+        until: Timestamp,
+    },
+    /// The worker runs.
+    Running {
+        /// When the next deadline ends.
+        until: Timestamp,
+    },
+    /// It must be stopped.
+    Overdue {
+        /// Why.
+        reason: Reason,
+        /// In words.
+        message: String,
+    },
+    /// It is being stopped: the Job is deleted, or gone with its Pod still there.
+    Stopping,
+    /// Its node cannot be reached; the worker may be alive.
+    Lost {
+        /// The Pod.
+        pod: String,
+        /// The node.
+        node: String,
+    },
+    /// The worker has ended, for sure.
+    Over(Ending),
+}
+
+/// How a worker ended, as far as Kubernetes knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Exit code 0.
+    Complete,
+    /// Anything else.
+    Failed {
+        /// In Kubernetes' words.
+        detail: String,
+    },
+    /// Somebody deleted its Job.
+    Vanished,
+}
+
+impl Open<'_> {
+    /// The Job of this run.
+    #[must_use]
+    pub fn job(&self) -> Option<&JobSeen> {
+        self.workers.jobs.iter().find(|j| j.run == self.run)
+    }
+
+    /// The Pod of this run: a live one rather than a dead one.
+    #[must_use]
+    pub fn pod(&self) -> Option<&PodSeen> {
+        self.pods().find(|p| p.alive).or_else(|| self.pods().last())
+    }
+
+    fn pods(&self) -> impl Iterator<Item = &PodSeen> {
+        self.workers.pods.iter().filter(|p| p.run == self.run)
+    }
+
+    /// What is seen of the attempt, at this time.
+    #[must_use]
+    pub fn stage(&self, now: Timestamp) -> Stage {
+        let alive = self.pods().find(|p| p.alive);
+        if let Some(pod) = alive.filter(|p| p.gone_by.is_some_and(|t| now >= after(t, LOST_AFTER))) {
+            return Stage::Lost { pod: pod.name.clone(), node: pod.node.clone().unwrap_or_else(|| "unknown".into()) };
+        }
+        match (self.job(), alive) {
+            (Some(JobSeen { end: Some(end), .. }), None) => Stage::Over(self.ending(end)),
+            (Some(JobSeen { end: Some(_), .. }) | None, Some(_)) => Stage::Stopping,
+            (Some(job), _) if job.deleting => Stage::Stopping,
+            (Some(job), _) => self.at_work(job, now),
+            (None, None) if self.was_made() => Stage::Over(Ending::Vanished),
+            (None, None) => match &self.workers.stranger {
+                Some(job) => Stage::Taken { job: job.clone() },
+                None => Stage::ToMake,
+            },
+        }
+    }
+
+    /// Its Job's UID is on record, or something was heard or seen of its worker.
+    fn was_made(&self) -> bool {
+        self.record.job_uid.is_some() || self.heard || self.pods().next().is_some()
+    }
+
+    fn at_work(&self, job: &JobSeen, now: Timestamp) -> Stage {
+        if let Some(reason) = self.record.reason.as_deref().and_then(Reason::parse) {
+            return Stage::Overdue { reason, message: self.record.message.clone().unwrap_or_default() };
+        }
+        let pod = self.pod();
+        let Some(started) = pod.and_then(|p| p.started) else {
+            let until = after(job.created, self.limits.start);
+            let waiting = pod.and_then(|p| p.waiting.clone());
+            if now < until {
+                return Stage::Starting { waiting, until };
+            }
+            let why = waiting.map_or_else(String::new, |w| format!(" It waits for: {w}"));
+            return Stage::Overdue {
+                reason: Reason::StartDeadlineExceeded,
+                message: format!("the Pod did not start within {}.{why}", human(self.limits.start)),
+            };
+        };
+        let run_until = after(after(started, self.limits.run), GRACE);
+        if now >= run_until {
+            return Stage::Overdue {
+                reason: Reason::RunDeadlineExceeded,
+                message: format!("the attempt took longer than {}", human(self.limits.run)),
+            };
+        }
+        let Some(stall) = self.limits.stall else { return Stage::Running { until: run_until } };
+        let last_sign = self.heartbeat.map_or(started, |h| h.max(started));
+        let stall_until = after(after(last_sign, stall), GRACE);
+        if now >= stall_until {
+            return Stage::Overdue {
+                reason: Reason::Stalled,
+                message: format!("nothing was heard of the worker for longer than {}", human(stall)),
+            };
+        }
+        Stage::Running { until: run_until.min(stall_until) }
+    }
+
+    fn ending(&self, end: &JobEnd) -> Ending {
+        match end {
+            JobEnd::Complete => Ending::Complete,
+            JobEnd::Failed { detail } => {
+                let pod = self.pods().find_map(|p| p.ended.as_ref().map(|ended| (p, ended)));
+                let detail = match pod {
+                    Some((pod, ended)) => {
+                        let words = pod.last_words.as_ref().map_or_else(String::new, |w| format!(": {w}"));
+                        format!("Pod {} ended: {ended}{words}", pod.name)
+                    }
+                    None => detail.clone(),
+                };
+                Ending::Failed { detail }
+            }
+        }
+    }
+}
+
+/// What a worker's report says about its attempt, whatever the kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its fence.
+    pub run: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Option<String>,
+    /// In words.
+    pub message: Option<String>,
+    /// Another attempt can help.
+    pub retryable: bool,
+}
+
+impl From<&BackupReport> for Said {
+    fn from(r: &BackupReport) -> Self {
+        Self {
+            run: r.run.clone(),
+            outcome: r.outcome,
+            reason: r.reason.clone(),
+            message: r.message.clone(),
+            retryable: r.retryable,
+        }
+    }
+}
+
+impl From<&StorageReport> for Said {
+    fn from(r: &StorageReport) -> Self {
+        Self {
+            run: r.run.clone(),
+            outcome: r.outcome,
+            reason: r.reason.clone(),
+            message: r.message.clone(),
+            retryable: r.retryable,
+        }
+    }
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did what it was for.
+    Done,
+    /// It failed; another attempt can help.
+    Again(Reason, String),
+    /// It failed; another attempt cannot help.
+    Never(Reason, String),
+}
+
+/// Judges an attempt whose worker is over. A success on record counts more than an order to stop that came too late.
+#[must_use]
+pub fn judge(record: &AttemptRecord, ending: &Ending, said: Option<&Said>) -> Verdict {
+    let said = said.filter(|s| s.outcome == Outcome::Succeeded || record.reason.is_none());
+    if let Some(said) = said {
+        let reason = said.reason.as_deref().and_then(Reason::parse);
+        let message = said.message.clone().unwrap_or_default();
+        return match said.outcome {
+            Outcome::Succeeded => Verdict::Done,
+            Outcome::Interrupted => Verdict::Again(reason.unwrap_or(Reason::Interrupted), message),
+            Outcome::Failed => {
+                let reason = reason.unwrap_or(Reason::Internal);
+                if said.retryable && !reason.is_permanent() {
+                    Verdict::Again(reason, message)
+                } else {
+                    Verdict::Never(reason, message)
+                }
+            }
+        };
+    }
+    if let Some(reason) = record.reason.as_deref().and_then(Reason::parse) {
+        let message = record.message.clone().unwrap_or_default();
+        return if reason.is_permanent() { Verdict::Never(reason, message) } else { Verdict::Again(reason, message) };
+    }
+    match ending {
+        Ending::Complete => {
+            Verdict::Again(Reason::WorkerFailed, "the worker ended without a report, though with exit code 0".into())
+        }
+        Ending::Failed { detail } => {
+            Verdict::Again(Reason::WorkerFailed, format!("the worker ended without a report. {detail}"))
+        }
+        Ending::Vanished => {
+            Verdict::Again(Reason::JobVanished, format!("Job {} was deleted before it had ended", record.job))
+        }
+    }
+}
+
+/// The attempt that is on record and not judged yet.
+#[must_use]
+pub fn open_record(run: &RunStatus) -> Option<&AttemptRecord> {
+    run.attempts.last().filter(|a| a.end_time.is_none() && a.number == run.attempt)
+}
+
+/// The wait after this many failed attempts in a row: 10 s, doubled each time, at most `cap`.
+#[must_use]
+pub fn backoff(failed: u32, cap: Duration) -> Duration {
+    let doubled = 2_u32.checked_pow(failed.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_WAIT.saturating_mul(doubled).min(cap)
+}
+
+/// A time that much later; the end of time if there is none.
+#[must_use]
+pub fn after(t: Timestamp, d: Duration) -> Timestamp {
+    t.checked_add(d).unwrap_or(Timestamp::MAX)
+}
+
+/// How long until then; zero when it has passed.
+#[must_use]
+pub fn until(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+/// A duration as specs write it.
+#[must_use]
+pub fn human(d: Duration) -> String {
+    let seconds = d.as_secs();
+    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let part = |n: u64, unit: &str| if n > 0 { format!("{n}{unit}") } else { String::new() };
+    let text = format!("{}{}{}", part(h, "h"), part(m, "m"), part(s, "s"));
+    if text.is_empty() { "0s".into() } else { text }
+}

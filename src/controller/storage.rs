@@ -1,0 +1,68 @@
+//! What happens when a `BackupStorage` is applied.
+//!
+//! | seen | decision |
+//! |---|---|
+//! | new, or its spec has changed | a probe on record, Job `<name>-probe-<n>`: `Probing` |
+//! | probe on record, Job never made | the Job is made |
+//! | probe silent or late | its Job is deleted, then judged |
+//! | probe over, its report: success | `Ready`, or `ReadOnly` when the spec says so |
+//! | probe over, otherwise | `Failed` with the reason; again after 10 s, doubled up to an hour |
+//! | `mo-backup.io/retry` | a probe at once |
+//! | deleted | nothing: Kubernetes removes the Jobs, and the data is the Backups' |
+
+mod decide;
+mod observe;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use decide::decide;
+pub use observe::Observed;
+
+use super::{
+    Context, Error,
+    decision::{Decision, Draft, Kind, Refusal, Requeue, Standing, Written},
+};
+use crate::api::{BackupStorage, BackupStoragePhase, Reason};
+
+impl Kind for BackupStorage {
+    type Observed = Observed;
+    type Phase = BackupStoragePhase;
+    const ONE_SHOT: bool = false;
+
+    fn written(&self) -> Written<BackupStoragePhase> {
+        let status = self.status.clone().unwrap_or_default();
+        Written { phase: status.phase, run: status.run }
+    }
+
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
+    async fn observe(ctx: &Context, object: &Self) -> Result<Option<Observed>, Error> {
+        observe::observe(ctx, object).await
+    }
+
+    fn object(seen: &Observed) -> &Self {
+        &seen.storage
+    }
+
+    fn decide(seen: &Observed, now: Timestamp) -> Decision<BackupStoragePhase> {
+        decide(seen, now)
+    }
+
+    fn refused(object: &Self, refusal: &Refusal, now: Timestamp) -> Decision<BackupStoragePhase> {
+        let draft = Draft::new(object.written(), object.metadata.generation, false, now);
+        let phase = draft.status.phase.unwrap_or(BackupStoragePhase::Pending);
+        match refusal {
+            Refusal::NamespaceTerminating => {
+                draft.say(phase, Standing::Held, Reason::NamespaceTerminating, "").then(Requeue::OnChange)
+            }
+            Refusal::NameTaken => draft.then(Requeue::After(Duration::from_secs(5))),
+            Refusal::Refused(words) => draft
+                .say(phase, Standing::Stuck, Reason::JobRefused, &format!("Kubernetes refused the Job: {words}"))
+                .then(Requeue::After(Duration::from_secs(30))),
+        }
+    }
+}

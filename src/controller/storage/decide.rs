@@ -1,0 +1,250 @@
+//! The decision about a BackupStorage. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+
+use super::observe::Observed;
+use crate::{
+    api::{ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, RETRY_ANNOTATION, Reason},
+    controller::{
+        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
+        job::{JobPlan, owner, probe_name},
+        run::{Ending, GRACE, Limits, Open, Said, Stage, Verdict, after, backoff, judge, open_record, until},
+    },
+    task::{InvalidSpec, ProbeTask, Task, run_name},
+};
+
+/// Limits of a probe. It writes no progress, so that silence means nothing.
+const LIMITS: Limits = Limits { start: Duration::from_mins(5), run: Duration::from_mins(5), stall: None };
+/// The longest wait between two probes of a storage that is not ready.
+const HOUR: Duration = Duration::from_hours(1);
+const POLL: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(5);
+
+type StorageDraft = Draft<BackupStoragePhase>;
+type StorageDecision = Decision<BackupStoragePhase>;
+
+/// What to do about this BackupStorage at this time.
+#[must_use]
+pub fn decide(seen: &Observed, now: Timestamp) -> StorageDecision {
+    let storage = &seen.storage;
+    let written = storage.written();
+    // The status is about the generation that was probed: it moves on only when a probe of the new one begins.
+    let probed = written.run.observed_generation;
+    let draft = Draft::new(written, probed, false, now);
+    let released = ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::NamespaceTerminating);
+    if released || storage.metadata.deletion_timestamp.is_some() {
+        return draft.then(Requeue::OnChange);
+    }
+    match open_record(&draft.status.run).cloned() {
+        Some(record) => under_way(seen, draft, &record),
+        None => match due(storage) {
+            Some(due) if due <= now => probe(seen, draft),
+            Some(due) => draft.then(Requeue::After(until(due, now))),
+            None => draft.then(Requeue::OnChange),
+        },
+    }
+}
+
+/// Whether there is nothing to look for: no probe is open, and none is due.
+pub(super) fn at_rest(storage: &BackupStorage, now: Timestamp) -> bool {
+    let open = storage.status.as_ref().is_some_and(|s| open_record(&s.run).is_some());
+    storage.metadata.deletion_timestamp.is_some() || (!open && due(storage).is_none_or(|due| due > now))
+}
+
+/// When the next probe is to begin; `None` while it is fine as it is.
+fn due(storage: &BackupStorage) -> Option<Timestamp> {
+    let Some(status) = &storage.status else { return Some(Timestamp::MIN) };
+    if status.run.observed_generation != storage.metadata.generation || asked(storage).is_some() {
+        return Some(Timestamp::MIN);
+    }
+    match status.phase {
+        None | Some(BackupStoragePhase::Pending | BackupStoragePhase::Probing) => Some(Timestamp::MIN),
+        Some(BackupStoragePhase::Ready | BackupStoragePhase::ReadOnly) => None,
+        Some(BackupStoragePhase::Failed) => {
+            // A spec that no probe can follow waits for a change of the spec.
+            let last = status.run.attempts.last()?;
+            let ended = last.end_time.as_ref()?.0;
+            let permanent = last.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_permanent);
+            let failed = u32::try_from(status.run.attempt - status.run.first_attempt.unwrap_or(1) + 1).unwrap_or(1);
+            Some(after(ended, if permanent { HOUR } else { backoff(failed, HOUR) }))
+        }
+    }
+}
+
+/// A token of mo-backup.io/retry that was not acted on.
+fn asked(storage: &BackupStorage) -> Option<&String> {
+    let token = storage.metadata.annotations.as_ref()?.get(RETRY_ANNOTATION).filter(|t| !t.is_empty())?;
+    let handled = storage.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.retry.as_ref());
+    (handled != Some(token)).then_some(token)
+}
+
+/// Puts a probe on record and makes its Job. A storage that was ready stays so meanwhile, unless its spec has changed.
+fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
+    let storage = &seen.storage;
+    let run = &mut draft.status.run;
+    let fresh = run.observed_generation != storage.metadata.generation || asked(storage).is_some();
+    run.observed_generation = storage.metadata.generation;
+    if let Some(token) = asked(storage) {
+        run.handled_requests.get_or_insert_default().retry = Some(token.clone());
+    }
+    let attempt = run.attempt + 1;
+    let job = match job(seen, attempt) {
+        Ok(job) => job,
+        Err(invalid) => {
+            return draft
+                .say(BackupStoragePhase::Failed, Standing::Failed, invalid.reason(), &invalid.to_string())
+                .then(Requeue::OnChange);
+        }
+    };
+    if fresh || run.first_attempt.is_none() {
+        run.first_attempt = Some(attempt);
+    }
+    run.attempt = attempt;
+    run.run = Some(fence(storage, attempt));
+    run.start_time.get_or_insert(Time(draft.now));
+    run.attempts.push(AttemptRecord {
+        number: attempt,
+        job: probe_name(storage.metadata.name.as_deref().unwrap_or_default(), attempt),
+        start_time: Some(Time(draft.now)),
+        ..AttemptRecord::default()
+    });
+    let forgotten = run.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+    run.attempts.drain(..forgotten);
+    // Of what went before, the last Job stays for its log.
+    let kept = [fence(storage, attempt), fence(storage, attempt - 1)];
+    let old = seen.workers.jobs.iter().filter(|j| j.end.is_some() && !j.deleting && !kept.contains(&j.run));
+    draft.effects.extend(old.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
+    let draft = draft.say(BackupStoragePhase::Probing, Standing::Moving, Reason::Probing, "");
+    make(draft, job)
+}
+
+fn make(draft: StorageDraft, job: Job) -> StorageDecision {
+    draft.with(Effect::GrantWorker).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
+}
+
+fn fence(storage: &BackupStorage, attempt: i32) -> String {
+    run_name(storage.metadata.uid.as_deref().unwrap_or_default(), u32::try_from(attempt).unwrap_or(0))
+}
+
+fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
+    let storage = &seen.storage;
+    let number = u32::try_from(attempt).unwrap_or(0);
+    let task = Task::Probe(Box::new(ProbeTask::for_attempt(storage, number)?));
+    let name = storage.metadata.name.as_deref().unwrap_or_default();
+    let plan = JobPlan {
+        name: probe_name(name, attempt),
+        owner: owner("BackupStorage", name, storage.metadata.uid.as_deref().unwrap_or_default()),
+        task: &task,
+        options: &storage.spec.job,
+        image: &seen.image,
+        deadline: LIMITS.start + LIMITS.run + GRACE + GRACE,
+        cluster: None,
+        storage: &storage.spec,
+        staging: None,
+    };
+    plan.render()
+        .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })
+}
+
+/// A probe is on record and not judged.
+fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -> StorageDecision {
+    let fence = fence(&seen.storage, record.number);
+    let report = seen.storage.status.as_ref().and_then(|s| s.report.as_ref()).filter(|r| r.run == fence);
+    let open =
+        Open { record, run: &fence, heard: report.is_some(), heartbeat: None, workers: &seen.workers, limits: LIMITS };
+    let stage = open.stage(draft.now);
+    if let Some(on_record) = draft.record() {
+        on_record.job_uid = open.job().map(|j| j.uid.clone()).or_else(|| record.job_uid.clone());
+        if let Some(pod) = open.pod() {
+            on_record.pod = Some(pod.name.clone());
+            on_record.node.clone_from(&pod.node);
+        }
+    }
+    let phase = BackupStoragePhase::Probing;
+    match stage {
+        Stage::ToMake => match job(seen, record.number) {
+            Ok(job) => {
+                let refused = ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::JobRefused);
+                make(if refused { draft } else { draft.say(phase, Standing::Moving, Reason::Probing, "") }, job)
+            }
+            Err(invalid) => failed(draft, invalid.reason(), &invalid.to_string()),
+        },
+        Stage::Taken { job } => {
+            let message = format!("a Job {job} that is not ours has the name. {}", Reason::NameConflict.remedy());
+            draft.say(phase, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
+        }
+        Stage::Starting { waiting, until: then } => {
+            let wait = until(then, draft.now);
+            let message = waiting.map_or_else(String::new, |w| format!("the Pod waits: {w}"));
+            draft.say(phase, Standing::Moving, Reason::Probing, &message).then(Requeue::After(wait))
+        }
+        Stage::Running { until: then } => {
+            let wait = until(then, draft.now);
+            draft.say(phase, Standing::Moving, Reason::Probing, "").then(Requeue::After(wait))
+        }
+        Stage::Overdue { reason, message } => {
+            if let Some(on_record) = draft.record()
+                && on_record.reason.is_none()
+            {
+                on_record.reason = Some(reason.as_str().into());
+                on_record.message = Some(message.clone());
+            }
+            let jobs = seen.workers.jobs.iter().filter(|j| j.run == fence && !j.deleting);
+            draft.effects.extend(jobs.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
+            draft.say(phase, Standing::Moving, reason, &message).then(Requeue::After(SOON))
+        }
+        Stage::Stopping => {
+            draft.say(phase, Standing::Moving, Reason::Probing, "the probe is ending").then(Requeue::After(SOON))
+        }
+        Stage::Lost { pod, node } => {
+            let message = format!("node {node} of Pod {pod} cannot be reached. {}", Reason::NodeLost.remedy());
+            draft.say(phase, Standing::Stuck, Reason::NodeLost, &message).then(Requeue::After(POLL))
+        }
+        Stage::Over(ending) => judged(seen, draft, record, &ending, report.map(Said::from).as_ref()),
+    }
+}
+
+fn judged(
+    seen: &Observed,
+    mut draft: StorageDraft,
+    record: &AttemptRecord,
+    ending: &Ending,
+    said: Option<&Said>,
+) -> StorageDecision {
+    match judge(record, ending, said) {
+        Verdict::Done => {
+            close(&mut draft, Reason::StorageReady, None);
+            draft.status.run.end_time = Some(Time(draft.now));
+            let (phase, message) = match seen.storage.spec.access_mode {
+                AccessMode::ReadWrite => (BackupStoragePhase::Ready, ""),
+                AccessMode::ReadOnly => (BackupStoragePhase::ReadOnly, "Backups can be read from here"),
+            };
+            draft.say(phase, Standing::Done, Reason::StorageReady, message).then(Requeue::OnChange)
+        }
+        Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
+            close(&mut draft, reason, Some(&message));
+            failed(draft, reason, &message)
+        }
+    }
+}
+
+fn close(draft: &mut StorageDraft, reason: Reason, message: Option<&str>) {
+    let now = draft.now;
+    if let Some(record) = draft.record() {
+        record.end_time = Some(Time(now));
+        record.reason = Some(reason.as_str().into());
+        record.message = message.filter(|m| !m.is_empty()).map(|m| m.chars().take(1024).collect());
+    }
+}
+
+fn failed(mut draft: StorageDraft, reason: Reason, message: &str) -> StorageDecision {
+    draft.status.run.end_time = Some(Time(draft.now));
+    let draft = draft.say(BackupStoragePhase::Failed, Standing::Failed, reason, message);
+    let run = &draft.status.run;
+    let count = u32::try_from(run.attempt - run.first_attempt.unwrap_or(1) + 1).unwrap_or(1);
+    let wait = if reason.is_permanent() { HOUR } else { backoff(count, HOUR) };
+    draft.then(Requeue::After(wait))
+}

@@ -1,0 +1,39 @@
+//! What a decision about a BackupStorage may look at.
+
+use super::decide::at_rest;
+use crate::{
+    api::BackupStorage,
+    controller::{
+        Context, Error,
+        job::{WorkerImage, probe_name},
+        look,
+        run::open_record,
+        seen::Workers,
+    },
+};
+
+/// The world, as far as it concerns a BackupStorage.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The object.
+    pub storage: BackupStorage,
+    /// Jobs and Pods of its probes.
+    pub workers: Workers,
+    /// What its Jobs run.
+    pub image: WorkerImage,
+}
+
+/// Looks at the API server itself, not at a cache. A BackupStorage at rest costs nothing.
+pub async fn observe(ctx: &Context, cached: &BackupStorage) -> Result<Option<Observed>, Error> {
+    let now = (ctx.now)();
+    if at_rest(cached, now) {
+        let workers = Workers::default();
+        return Ok(Some(Observed { storage: cached.clone(), workers, image: ctx.image.clone() }));
+    }
+    let (Some(namespace), Some(name)) = (&cached.metadata.namespace, &cached.metadata.name) else { return Ok(None) };
+    let Some(storage) = look::get::<BackupStorage>(&ctx.client, namespace, name).await? else { return Ok(None) };
+    let run = storage.status.clone().unwrap_or_default().run;
+    let awaited = open_record(&run).map(|r| probe_name(name, r.number));
+    let workers = look::workers(&ctx.client, &storage, awaited.as_deref()).await?;
+    Ok(Some(Observed { storage, workers, image: ctx.image.clone() }))
+}
