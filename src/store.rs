@@ -1,11 +1,13 @@
 //! Where bytes live: a small interface over object stores and volumes, and every key ever written.
 
 pub mod bucket;
+pub mod conformance;
 pub mod credentials;
 pub mod error;
 pub mod framing;
 pub mod layout;
 pub mod memory;
+pub mod volume;
 
 use std::{fmt, ops::Range};
 
@@ -17,6 +19,7 @@ pub use bucket::{Bucket, Encryption, Place};
 pub use credentials::Keys;
 pub use error::{Error, Problem};
 pub use layout::{Key, Prefix};
+pub use volume::Volume;
 
 /// One object in a listing, or the answer of a `stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
