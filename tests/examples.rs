@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use kube::core::cel::Validator;
-use mo_backup::api::{Backup, BackupStorage, crds};
+use mo_backup::{
+    api::{Backup, BackupStorage, crds},
+    task::{BackupTask, ProbeTask},
+};
 use serde_json::Value;
 
 /// The documents of all examples, with the file's name.
@@ -19,8 +22,22 @@ fn documents() -> Vec<(String, Value)> {
     paths.iter().flat_map(|path| documents(path)).collect()
 }
 
+/// The documents of a kind.
 fn of_kind(kind: &str) -> Vec<(String, Value)> {
     documents().into_iter().filter(|(_, document)| document["kind"] == kind).collect()
+}
+
+/// The document as the API server stores it: with an identity.
+fn stored(mut document: Value) -> Value {
+    let identity = [
+        ("namespace", "databases"),
+        ("uid", "0b9f1c1e-7f5d-4f0e-9f43-3c1b5a0e7d21"),
+        ("creationTimestamp", "2026-11-20T12:00:00Z"),
+    ];
+    for (name, value) in identity {
+        document["metadata"][name] = value.into();
+    }
+    document
 }
 
 /// A field that the type does not know would be gone after reading and writing.
@@ -86,5 +103,19 @@ fn secrets_are_placeholders() {
         for (key, value) in document["stringData"].as_object().unwrap() {
             assert!(key == "username" || value == "REPLACE-ME", "{name}: {key}");
         }
+    }
+}
+
+#[test]
+fn every_example_becomes_a_task() {
+    let storages: Vec<BackupStorage> =
+        of_kind("BackupStorage").into_iter().map(|(name, document)| read(&name, &stored(document))).collect();
+    for storage in &storages {
+        ProbeTask::for_attempt(storage, 1).unwrap();
+    }
+    for (name, document) in of_kind("Backup") {
+        let backup: Backup = read(&name, &stored(document));
+        let storage = storages.iter().find(|s| s.metadata.name.as_ref() == Some(&backup.spec.storage)).unwrap();
+        BackupTask::for_attempt(&backup, storage, None, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }
