@@ -1,0 +1,233 @@
+//! What people do to Backups, and what the operator says and does about it.
+
+use serde_json::{Value, json};
+
+use crate::{
+    standing,
+    world::{BACKUPS, Ends, JOBS, NS, PODS, STORAGES, World, backup, storage},
+};
+
+fn annotate(world: &World, name: &str, verb: &str, token: &str) {
+    world.edit(BACKUPS, name, |o| o["metadata"]["annotations"][format!("mo-backup.io/{verb}")] = json!(token));
+}
+
+fn edit_spec(world: &World, name: &str, field: &str, value: Value) {
+    world.edit(BACKUPS, name, |o| {
+        o["spec"][field] = value;
+        o["metadata"]["generation"] = json!(o["metadata"]["generation"].as_i64().unwrap() + 1);
+    });
+}
+
+async fn running(ends: Ends) -> World {
+    let mut world = World::new(None);
+    world.script = [ends].into();
+    world.apply(STORAGES, storage());
+    world.apply(BACKUPS, backup("nightly"));
+    for _ in 0..6 {
+        world.operate().await;
+        world.kubernetes();
+        world.pass_time(5);
+    }
+    assert_eq!(standing(&world, "nightly")["phase"], "Running");
+    world
+}
+
+fn condition(world: &World, type_: &str) -> String {
+    let object = world.object(BACKUPS, "nightly").unwrap();
+    let conditions = object["status"]["conditions"].as_array().unwrap().clone();
+    let found = conditions.iter().find(|c| c["type"] == type_).unwrap();
+    format!("{} {}", found["status"].as_str().unwrap(), found["reason"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn nothing_is_written_at_rest() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    let (writes, requests) = (world.api.lock().unwrap().writes.len(), *world.requests.lock().unwrap());
+    for _ in 0..50 {
+        world.operate().await;
+        world.pass_time(600);
+    }
+    assert_eq!(world.api.lock().unwrap().writes.len(), writes);
+    assert_eq!(*world.requests.lock().unwrap(), requests, "an object at rest costs no request either");
+}
+
+#[tokio::test]
+async fn a_backup_waits_for_its_storage() {
+    let mut world = World::new(None);
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    assert_eq!(condition(&world, "Ready"), "False StorageNotFound");
+    world.apply(STORAGES, storage());
+    world.settle().await;
+    assert_eq!(condition(&world, "Complete"), "True Completed");
+}
+
+#[tokio::test]
+async fn cancel_stops_the_worker_and_retry_goes_on_with_the_next_attempt() {
+    let mut world = running(Ends::Never).await;
+    annotate(&world, "nightly", "cancel", "one");
+    world.settle().await;
+    assert_eq!(condition(&world, "Failed"), "True Cancelled");
+    assert!(world.object(PODS, "nightly-1-pod").is_none(), "the worker is gone");
+    let handled = world.object(BACKUPS, "nightly").unwrap()["status"]["handledRequests"].clone();
+    assert_eq!(handled, json!({"cancel": "one"}));
+    world.script.clear();
+    annotate(&world, "nightly", "retry", "two");
+    world.settle().await;
+    let standing = standing(&world, "nightly");
+    assert_eq!(standing["phase"], "Completed", "{standing:#}");
+    assert_eq!(standing["attempt"], 2);
+}
+
+#[tokio::test]
+async fn a_job_deleted_by_somebody_makes_room_for_the_next_attempt() {
+    let mut world = running(Ends::Never).await;
+    world.api.lock().unwrap().objects.remove(&(JOBS.into(), "nightly-1".into()));
+    world.operate().await;
+    let made = world.api.lock().unwrap().jobs_made.clone();
+    assert!(!made.contains(&"nightly-2".to_owned()), "its Pod is still alive: {made:?}");
+    world.api.lock().unwrap().objects.remove(&(PODS.into(), "nightly-1-pod".into()));
+    world.script.clear();
+    world.settle().await;
+    let standing = standing(&world, "nightly");
+    assert_eq!(standing["attempts"], json!(["1 nightly-1 JobVanished", "2 nightly-2 Completed"]));
+}
+
+#[tokio::test]
+async fn a_silent_worker_is_stopped_after_its_deadline() {
+    let mut world = running(Ends::Never).await;
+    world.pass_time(15 * 60 + 61);
+    world.operate().await;
+    assert!(world.object(JOBS, "nightly-1").unwrap()["metadata"]["deletionTimestamp"].is_string());
+    world.script.clear();
+    world.settle().await;
+    let standing = standing(&world, "nightly");
+    assert_eq!(standing["attempts"], json!(["1 nightly-1 Stalled", "2 nightly-2 Completed"]));
+}
+
+#[tokio::test]
+async fn a_lost_node_gets_no_second_worker() {
+    let mut world = running(Ends::Never).await;
+    let now = world.api.lock().unwrap().now.clone();
+    world.edit(PODS, "nightly-1-pod", |p| {
+        p["metadata"]["deletionTimestamp"] = json!(now);
+        p["metadata"]["finalizers"] = json!(["held-by-its-kubelet"]);
+    });
+    for _ in 0..20 {
+        world.pass_time(600);
+        world.operate().await;
+    }
+    assert_eq!(condition(&world, "Stalled"), "True NodeLost");
+    assert_eq!(world.api.lock().unwrap().jobs_made, ["store-probe-1", "nightly-1"]);
+}
+
+#[tokio::test]
+async fn a_dying_namespace_lets_go_and_starts_nothing() {
+    let mut world = running(Ends::Never).await;
+    world.script = [Ends::Killed].into();
+    world.api.lock().unwrap().terminating = true;
+    world.settle().await;
+    assert_eq!(condition(&world, "Ready"), "False NamespaceTerminating");
+    let object = world.object(BACKUPS, "nightly").unwrap();
+    assert_eq!(object["metadata"]["finalizers"], json!([]));
+    assert!(!world.api.lock().unwrap().jobs_made.contains(&"nightly-2".to_owned()));
+}
+
+#[tokio::test]
+async fn a_quota_is_named_and_costs_no_attempt() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    world.settle().await;
+    world.api.lock().unwrap().quota = Some("exceeded quota: jobs=0".into());
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    assert_eq!(condition(&world, "Ready"), "False JobRefused");
+    world.api.lock().unwrap().quota = None;
+    world.settle().await;
+    assert_eq!(standing(&world, "nightly")["attempts"], json!(["1 nightly-1 Completed"]));
+}
+
+#[tokio::test]
+async fn a_strangers_job_is_neither_adopted_nor_deleted() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    let stranger = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "nightly-1", "namespace": NS},
+        "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+    world.apply(JOBS, stranger);
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    assert_eq!(condition(&world, "Stalled"), "True NameConflict");
+    world.api.lock().unwrap().objects.remove(&(JOBS.into(), "nightly-1".into()));
+    world.settle().await;
+    assert_eq!(condition(&world, "Complete"), "True Completed");
+}
+
+#[tokio::test]
+async fn a_recreated_backup_does_not_adopt_the_old_job() {
+    let mut world = running(Ends::Never).await;
+    world.api.lock().unwrap().objects.remove(&(BACKUPS.into(), "nightly".into()));
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    assert_eq!(condition(&world, "Stalled"), "True NameConflict");
+    // The garbage collector removes what the old object owned.
+    let mut api = world.api.lock().unwrap();
+    api.objects.remove(&(JOBS.into(), "nightly-1".into()));
+    api.objects.remove(&(PODS.into(), "nightly-1-pod".into()));
+    drop(api);
+    world.script.clear();
+    world.settle().await;
+    assert_eq!(condition(&world, "Complete"), "True Completed");
+}
+
+#[tokio::test]
+async fn deleting_stops_the_worker_first_and_hold_waits() {
+    let mut world = running(Ends::Never).await;
+    edit_spec(&world, "nightly", "hold", json!(true));
+    edit_spec(&world, "nightly", "deletionPolicy", json!("Delete"));
+    world.api.lock().unwrap().mark_deleted(BACKUPS, "nightly");
+    world.settle().await;
+    assert_eq!(condition(&world, "Ready"), "False Held");
+    assert!(world.object(JOBS, "nightly-1").is_none(), "the worker is stopped");
+    edit_spec(&world, "nightly", "hold", json!(false));
+    world.settle().await;
+    assert!(world.object(BACKUPS, "nightly").is_none());
+    assert!(world.api.lock().unwrap().jobs_made.contains(&"nightly-purge-2".to_owned()));
+}
+
+#[tokio::test]
+async fn an_edit_of_a_finished_backup_is_acknowledged() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    edit_spec(&world, "nightly", "hold", json!(true));
+    world.settle().await;
+    let status = world.object(BACKUPS, "nightly").unwrap()["status"].clone();
+    assert_eq!(status["observedGeneration"], 2);
+    assert!(status["conditions"].as_array().unwrap().iter().all(|c| c["observedGeneration"] == 2));
+    assert_eq!(condition(&world, "Complete"), "True Completed");
+}
+
+#[tokio::test]
+async fn backups_of_one_cluster_take_turns() {
+    let mut world = World::new(None);
+    world.script = [Ends::Never].into();
+    world.apply(STORAGES, storage());
+    world.apply(BACKUPS, backup("first"));
+    world.apply(BACKUPS, backup("second"));
+    for _ in 0..10 {
+        world.operate().await;
+        world.kubernetes();
+    }
+    assert_eq!(standing(&world, "first")["phase"], "Running");
+    assert_eq!(standing(&world, "second")["phase"], "Queued");
+    let queue = world.object(BACKUPS, "second").unwrap()["status"]["queue"].clone();
+    assert_eq!(queue, json!({"position": 1, "running": "shop/first"}));
+    world.script.clear();
+    world.settle().await;
+    assert_eq!(standing(&world, "second")["phase"], "Completed");
+    assert!(world.object(BACKUPS, "second").unwrap()["status"]["queue"].is_null());
+}
