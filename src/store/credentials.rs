@@ -36,9 +36,10 @@ impl Keys {
 /// Reads the certificates (PEM) in a file `ca.crt` of a directory.
 pub fn read_ca(directory: &Path) -> Result<Vec<u8>, Error> {
     let bytes = file(directory, "ca.crt")?.ok_or_else(|| no("ca.crt", "the Secret has no such key".into()))?;
-    match bytes.windows(11).any(|w| w == b"-----BEGIN ") {
-        true => Ok(bytes),
-        false => Err(no("ca.crt", "it holds no certificate in PEM".into())),
+    if bytes.windows(11).any(|w| w == b"-----BEGIN ") {
+        Ok(bytes)
+    } else {
+        Err(no("ca.crt", "it holds no certificate in PEM".into()))
     }
 }
 
@@ -101,7 +102,7 @@ mod tests {
     #[case::space(b"can ary", "space")]
     #[case::nul(b"canary\0", "control")]
     #[case::binary(b"canary\xff", "no text")]
-    #[case::huge(&[b'c'; 70_000], "longer than")]
+    #[case::huge(&b"c".repeat(70_000), "longer than")]
     fn bad_keys_are_named_and_not_shown(#[case] content: &[u8], #[case] why: &str) {
         let files = directory(&[("access_key_id", b"AKIA"), ("secret_access_key", content)]);
         let e = Keys::read(files.path()).unwrap_err();

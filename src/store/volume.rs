@@ -196,7 +196,7 @@ fn again<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
 
 /// Reads the next piece of an open file. The end before the expected one is an error.
 fn piece(file: &mut File, left: u64) -> io::Result<Bytes> {
-    let mut buffer = vec![0; usize::try_from(left.min(PIECE)).unwrap_or(PIECE as usize)];
+    let mut buffer = vec![0; usize::try_from(left.min(PIECE)).map_err(io::Error::other)?];
     file.read_exact(&mut buffer)?;
     Ok(buffer.into())
 }
