@@ -1,12 +1,16 @@
 //! Where bytes live: a small interface over object stores and volumes, and every key ever written.
 
 pub mod bucket;
+pub mod catalog;
 pub mod conformance;
 pub mod credentials;
 pub mod error;
+pub mod failure;
 pub mod framing;
 pub mod layout;
 pub mod memory;
+pub mod presence;
+pub mod retry;
 pub mod volume;
 
 use std::{fmt, ops::Range};
@@ -18,7 +22,9 @@ use futures::stream::BoxStream;
 pub use bucket::{Bucket, Encryption, Place};
 pub use credentials::Keys;
 pub use error::{Error, Problem};
+pub use failure::Failure;
 pub use layout::{Key, Prefix};
+pub use retry::{Patience, Retrying};
 pub use volume::Volume;
 
 /// One object in a listing, or the answer of a `stat`.

@@ -60,6 +60,20 @@ impl Key {
         &self.0
     }
 
+    /// The backup of a catalogue entry or a record of a deleted backup, if the key is one.
+    #[must_use]
+    pub fn backup(&self) -> Option<BackupId> {
+        let name = self.0.strip_prefix("catalog/").or_else(|| self.0.strip_prefix("trash/"))?;
+        name.strip_suffix(".json")?.parse().ok()
+    }
+
+    /// Attempt and path of an object of a backup, if the key is one.
+    #[must_use]
+    pub fn attempt_path(&self, id: BackupId) -> Option<(AttemptDir, &str)> {
+        let (dir, path) = self.below(&Prefix::backup(id))?.split_once('/')?;
+        Some((dir.parse().ok()?, path))
+    }
+
     /// What follows the prefix.
     #[must_use]
     pub fn below<'a>(&'a self, prefix: &Prefix) -> Option<&'a str> {
@@ -96,6 +110,12 @@ impl Prefix {
     #[must_use]
     pub fn attempt(id: BackupId, dir: AttemptDir) -> Self {
         Self(format!("data/{id}/{dir}/"))
+    }
+
+    /// All records of deleted backups.
+    #[must_use]
+    pub fn trash() -> Self {
+        Self("trash/".into())
     }
 
     /// Everything probes have written.

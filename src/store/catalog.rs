@@ -1,0 +1,244 @@
+//! The files that make a prefix a repository and a folder a backup: read with caps and checks, written once.
+
+mod commit;
+mod purge;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Error, Failure, Key, Listed, Objects, Prefix, Problem};
+use crate::plan::{
+    AttemptDir, BackupId, Catalog, EntriesReader, EntriesWriter, Entry, Marker, Written, manifest::FORMAT,
+};
+
+pub use commit::{Committed, commit};
+pub use purge::{Purged, purge};
+
+/// Largest catalogue entry or marker, in bytes.
+pub const CATALOG_MAX: usize = 1 << 20;
+
+/// Entry lists up to this size are sent at once, in bytes.
+const LIST_AT_ONCE: u64 = 4 << 20;
+
+/// Catalogue entries read at the same time.
+const AT_ONCE: usize = 8;
+
+/// Reads a small object whole.
+pub(super) async fn small(objects: &dyn Objects, key: &Key, most: usize) -> Result<Option<Bytes>, Failure> {
+    let mut pieces = match objects.read(key, None).await {
+        Ok(pieces) => pieces,
+        Err(e) if e.problem == Problem::Missing => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let mut content = Vec::new();
+    while let Some(piece) = pieces.try_next().await? {
+        if content.len() + piece.len() > most {
+            return Err(damaged(key, format!("it is longer than {most} bytes")));
+        }
+        content.extend_from_slice(&piece);
+    }
+    Ok(Some(content.into()))
+}
+
+pub(super) fn damaged(key: &Key, detail: impl Into<String>) -> Failure {
+    Failure::Damaged { key: key.to_string(), detail: detail.into() }
+}
+
+/// Parses a file that says its format. A later one is told apart from a damaged one before its fields are judged.
+fn parse<T: DeserializeOwned>(key: &Key, content: &[u8]) -> Result<T, Failure> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        format: u32,
+    }
+    let Versioned { format } = serde_json::from_slice(content).map_err(|e| damaged(key, e.to_string()))?;
+    if format > FORMAT {
+        return Err(Failure::TooNew { key: key.to_string(), format });
+    }
+    serde_json::from_slice(content).map_err(|e| damaged(key, e.to_string()))
+}
+
+/// The repository's marker, if it has one.
+pub async fn marker(objects: &dyn Objects) -> Result<Option<Marker>, Failure> {
+    let key = Key::marker();
+    small(objects, &key, CATALOG_MAX).await?.map(|content| parse(&key, &content)).transpose()
+}
+
+/// Makes the prefix a repository of this owner, or finds that it is one. The answer is the marker that is there; its
+/// repository id can be another than the wanted one.
+pub async fn claim(objects: &dyn Objects, wanted: &Marker) -> Result<Marker, Failure> {
+    let found = match marker(objects).await? {
+        Some(found) => found,
+        None => {
+            let body = serde_json::to_vec(wanted).map_err(|e| damaged(&Key::marker(), e.to_string()))?;
+            let created = objects.create(&Key::marker(), body.into()).await;
+            // Whatever the reply was, the marker that is there now counts.
+            match (marker(objects).await?, created) {
+                (Some(found), _) => found,
+                (None, Err(e)) => return Err(e.into()),
+                (None, Ok(())) => return Err(damaged(&Key::marker(), "it vanished after it was written")),
+            }
+        }
+    };
+    if found.owner == wanted.owner {
+        return Ok(found);
+    }
+    let owner = found.owner;
+    Err(Failure::OtherOwner { namespace: owner.namespace, name: owner.name, uid: owner.uid })
+}
+
+/// The catalogue entry of a backup, if it is committed.
+pub async fn read(objects: &dyn Objects, id: BackupId) -> Result<Option<Catalog>, Failure> {
+    let key = Key::catalog(id);
+    small(objects, &key, CATALOG_MAX).await?.map(|content| check(&key, id, &content)).transpose()
+}
+
+/// Parses a catalogue entry and checks that its parts fit together.
+fn check(key: &Key, id: BackupId, content: &[u8]) -> Result<Catalog, Failure> {
+    let catalog: Catalog = parse(key, content)?;
+    let own = catalog.sources.first().is_some_and(|s| s.backup == catalog.id && s.attempt == catalog.attempt);
+    let fault = if catalog.id != id {
+        "it is of another backup"
+    } else if !own {
+        "its first source is not its own attempt"
+    } else if catalog.sources.iter().skip(1).any(|s| s.backup == id) {
+        "it has two sources of its own"
+    } else if catalog.base == Some(id) || catalog.base.is_some() != (catalog.chain > 0) {
+        "its base and the length of its chain do not fit"
+    } else {
+        return Ok(catalog);
+    };
+    Err(damaged(key, fault))
+}
+
+/// The catalogue entries of a repository, and those that cannot be read.
+#[derive(Debug, Default)]
+pub struct All {
+    /// Ascending by id, which is by age.
+    pub catalogs: Vec<Catalog>,
+    /// Files of the catalogue that are damaged, too new, or do not belong there.
+    pub unreadable: Vec<Failure>,
+}
+
+/// Reads the whole catalogue.
+pub async fn all(objects: &dyn Objects) -> Result<All, Failure> {
+    let read_one = |listed: Result<Listed, Error>| async move {
+        let key = listed?.key;
+        match key.backup() {
+            Some(id) => read(objects, id).await,
+            None => Err(damaged(&key, "its name is none of a catalogue entry")),
+        }
+    };
+    let mut found = objects.list(&Prefix::catalog()).map(read_one).buffered(AT_ONCE);
+    let mut all = All::default();
+    while let Some(outcome) = found.next().await {
+        match outcome {
+            Ok(Some(catalog)) => all.catalogs.push(catalog),
+            // Deleted since it was listed.
+            Ok(None) => {}
+            Err(Failure::Store(e)) => return Err(e.into()),
+            Err(e) => all.unreadable.push(e),
+        }
+    }
+    Ok(all)
+}
+
+/// The entries of a backup, one after the other. They count only when `next` has returned `None`: the digests are
+/// compared at the end.
+pub struct Entries {
+    pieces: BoxStream<'static, Result<Bytes, Error>>,
+    reader: Option<EntriesReader>,
+}
+
+/// Begins to read the entry list of a backup.
+pub async fn entries(objects: &dyn Objects, catalog: &Catalog) -> Result<Entries, Failure> {
+    let key = Key::entries(catalog.id, catalog.attempt);
+    let pieces = match objects.read(&key, None).await {
+        Ok(pieces) => pieces,
+        Err(e) if e.problem == Problem::Missing => return Err(damaged(&key, "it is missing")),
+        Err(e) => return Err(e.into()),
+    };
+    Ok(Entries { pieces, reader: Some(EntriesReader::new(catalog)?) })
+}
+
+impl Entries {
+    /// The next entry; `None` when the list has ended and is what its catalogue says.
+    pub async fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        loop {
+            let Some(reader) = &mut self.reader else { return Ok(None) };
+            if let Some(entry) = reader.next_entry()? {
+                return Ok(Some(entry));
+            }
+            match self.pieces.try_next().await? {
+                Some(piece) => reader.push(piece)?,
+                None => {
+                    if let Some(reader) = self.reader.take() {
+                        reader.finish()?;
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Reads to the end.
+    pub async fn verify(mut self) -> Result<(), Failure> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+}
+
+/// Writes the entry list of an attempt. The entries are asked for twice, because a large list is sent with its size
+/// known beforehand; both times they must be the same.
+pub async fn write_entries<I: Iterator<Item = Entry> + Send>(
+    objects: &dyn Objects,
+    (id, attempt): (BackupId, AttemptDir),
+    sources: usize,
+    entries: impl Fn() -> I,
+) -> Result<Written, Failure> {
+    let key = Key::entries(id, attempt);
+    let mut writer = EntriesWriter::new(sources)?;
+    let mut stored = Vec::new();
+    let mut bytes = 0;
+    for entry in entries() {
+        writer.push(&entry)?;
+        hold(&mut stored, &mut bytes, &writer.take());
+    }
+    let (rest, written) = writer.finish()?;
+    hold(&mut stored, &mut bytes, &rest);
+    if bytes <= LIST_AT_ONCE {
+        objects.put(&key, stored.into()).await?;
+        return Ok(written);
+    }
+    drop(stored);
+    let mut sent = objects.writer(&key, bytes).await?;
+    let mut writer = EntriesWriter::new(sources)?;
+    let mut part = Vec::new();
+    for entry in entries() {
+        writer.push(&entry)?;
+        part.extend_from_slice(&writer.take());
+        if part.len() > 256 * 1024 {
+            sent.write(std::mem::take(&mut part).into()).await?;
+        }
+    }
+    let (rest, again) = writer.finish()?;
+    part.extend_from_slice(&rest);
+    sent.write(part.into()).await?;
+    if again != written {
+        sent.abort().await;
+        return Err(damaged(&key, "it was not the same when it was made twice"));
+    }
+    sent.close().await?;
+    Ok(written)
+}
+
+/// Keeps the bytes as long as they are few.
+fn hold(stored: &mut Vec<u8>, bytes: &mut u64, more: &[u8]) {
+    *bytes += more.len() as u64;
+    if *bytes <= LIST_AT_ONCE {
+        stored.extend_from_slice(more);
+    }
+}
+
+#[cfg(test)]
+mod tests;

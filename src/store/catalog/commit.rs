@@ -1,0 +1,82 @@
+//! The commit of a backup: one small file, created if it is not there, last of all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use super::{CATALOG_MAX, Catalog, check, damaged, small};
+use crate::store::{Failure, Key, Objects, Problem};
+
+/// Tries of a create that was found not to have arrived.
+const TRIES: u32 = 6;
+
+/// Pause before the second try; each next one is twice as long.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// How a commit ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// This call did it.
+    Now,
+    /// An earlier call with the same bytes had done it.
+    Before,
+}
+
+/// Commits a backup. The bytes are unique by their nonce, so that after an unclear reply the file itself tells whose
+/// commit it is, and sending the same bytes once more does no harm.
+///
+/// A backup whose base or whose own objects were removed in the same moment is taken back: a removal first takes the
+/// entry of its backup away and then looks who needs its objects, a commit first adds its entry and then looks whether
+/// what it needs is still there; so one of the two sees the other.
+pub async fn commit(objects: &dyn Objects, catalog: &Catalog) -> Result<Committed, Failure> {
+    let key = Key::catalog(catalog.id);
+    let body = Bytes::from(serde_json::to_vec(catalog).map_err(|e| damaged(&key, e.to_string()))?);
+    if body.len() > CATALOG_MAX {
+        return Err(damaged(&key, format!("it would be longer than {CATALOG_MAX} bytes")));
+    }
+    check(&key, catalog.id, &body)?;
+    let committed = create(objects, catalog, &key, body).await?;
+    if let Err(gone) = still_there(objects, catalog).await {
+        if !matches!(gone, Failure::Store(_)) {
+            objects.delete(vec![key]).await?;
+        }
+        return Err(gone);
+    }
+    Ok(committed)
+}
+
+async fn create(objects: &dyn Objects, catalog: &Catalog, key: &Key, body: Bytes) -> Result<Committed, Failure> {
+    // Some stores ignore the condition of a create and replace what is there.
+    if let Some(found) = small(objects, key, CATALOG_MAX).await? {
+        return if found == body { Ok(Committed::Before) } else { Err(Failure::Conflict(catalog.id)) };
+    }
+    let mut pause = PAUSE;
+    for tries in 1.. {
+        let e = match objects.create(key, body.clone()).await {
+            Ok(()) => return Ok(Committed::Now),
+            Err(e) => e,
+        };
+        match small(objects, key, CATALOG_MAX).await? {
+            Some(found) if found == body => return Ok(Committed::Now),
+            Some(_) => return Err(Failure::Conflict(catalog.id)),
+            None if tries < TRIES && (e.temporary || e.problem == Problem::Taken) => {}
+            None => return Err(e.into()),
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+    Err(Failure::Conflict(catalog.id))
+}
+
+/// Whether the base is still committed and the entry list still in its place.
+async fn still_there(objects: &dyn Objects, catalog: &Catalog) -> Result<(), Failure> {
+    let id = catalog.id;
+    if let Some(base) = catalog.base {
+        objects.stat(&Key::catalog(base)).await?.ok_or(Failure::BaseGone { id, base })?;
+    }
+    match objects.stat(&Key::entries(id, catalog.attempt)).await? {
+        Some(bytes) if bytes == catalog.entries.bytes => Ok(()),
+        Some(_) | None => Err(Failure::Swept(id)),
+    }
+}

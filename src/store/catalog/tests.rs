@@ -1,0 +1,344 @@
+use rstest::rstest;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    plan::{ClusterSeen, Digest, Framing, History, Kind, Owner, RepositoryId, Source, Timestamp},
+    store::{
+        memory::{Fault, Memory},
+        presence,
+    },
+};
+
+const DIR: AttemptDir = AttemptDir { attempt: 1, fallback: false };
+
+fn id(n: u64) -> BackupId {
+    BackupId::of_object(Uuid::from_u128(n.into()), n)
+}
+
+fn entry(path: &str, from: u32) -> Entry {
+    Entry { path: path.into(), size: path.len() as u64, sha256: Digest([1; 32]), from }
+}
+
+/// Writes the objects and the list of a backup, without committing it.
+async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
+    let mut list: Vec<_> = own.iter().map(|path| entry(path, 0)).collect();
+    for (from, (_, paths)) in (1..).zip(others) {
+        list.extend(paths.iter().map(|path| entry(path, from)));
+    }
+    list.sort_by(|a, b| a.path.cmp(&b.path));
+    for path in own {
+        memory.set(Key::object(id(number), DIR, path).as_str(), path.to_string());
+        memory.set(Key::object(id(number), DIR, &format!("{path}.sha256")).as_str(), "digest");
+    }
+    let written = write_entries(memory, (id(number), DIR), others.len() + 1, || list.iter().cloned()).await.unwrap();
+    let backups = std::iter::once(number).chain(others.iter().map(|(other, _)| *other));
+    let sources = backups.zip(&written.sources).map(|(backup, (objects, bytes))| Source {
+        backup: id(backup),
+        attempt: DIR,
+        framing: Framing::Raw,
+        objects: *objects,
+        bytes: *bytes,
+    });
+    let ts = Timestamp { physical: 1, logical: 0 };
+    Catalog {
+        format: FORMAT,
+        id: id(number),
+        repository: RepositoryId(Uuid::nil()),
+        attempt: DIR,
+        nonce: format!("nonce-{number}"),
+        kind: if others.is_empty() { Kind::Full } else { Kind::Incremental },
+        base: others.first().map(|(base, _)| id(*base)),
+        chain: u32::try_from(others.len()).unwrap(),
+        object: "ns/name".into(),
+        cluster: ClusterSeen { identity: "c".into(), matrixone: "v4.2.0".into(), commit: "x".into() },
+        backup_ts: ts,
+        exact_until: ts,
+        started_at: String::new(),
+        completed_at: String::new(),
+        sources: sources.collect(),
+        entries: written.entries,
+        totals: written.totals,
+        history: History::default(),
+    }
+}
+
+async fn backup(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
+    let catalog = prepare(memory, number, own, others).await;
+    assert_eq!(commit(memory, &catalog).await.unwrap(), Committed::Now);
+    catalog
+}
+
+async fn paths(memory: &Memory, catalog: &Catalog) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut list = entries(memory, catalog).await.unwrap();
+    while let Some(entry) = list.next().await.unwrap() {
+        found.push(entry.path);
+    }
+    found
+}
+
+/// Every committed backup has all its objects.
+async fn assert_whole(memory: &Memory) {
+    let catalogue = all(memory).await.unwrap();
+    assert!(catalogue.unreadable.is_empty(), "{:?}", catalogue.unreadable);
+    for catalog in catalogue.catalogs {
+        let list = presence::of_list(entries(memory, &catalog).await.unwrap());
+        let found = presence::present(memory, &catalog.sources, list).await.unwrap();
+        assert_eq!((found.faults, found.objects), (0, catalog.totals.objects), "{:?}", found.first);
+    }
+}
+
+fn below(memory: &Memory, number: u64) -> Vec<String> {
+    let prefix = Prefix::attempt(id(number), DIR);
+    memory.keys().iter().filter_map(|k| k.strip_prefix(prefix.as_str()).map(str::to_owned)).collect()
+}
+
+/// Full 1, incremental 2 on it, incremental 3 on 2 that still needs an object of 1.
+async fn repository() -> Memory {
+    let memory = Memory::new();
+    backup(&memory, 1, &["mo_meta", "tae/a", "tae/b", "tae/c"], &[]).await;
+    backup(&memory, 2, &["mo_meta", "tae/d"], &[(1, &["tae/a", "tae/b"])]).await;
+    backup(&memory, 3, &["mo_meta", "tae/e"], &[(2, &["tae/d"]), (1, &["tae/b"])]).await;
+    memory
+}
+
+#[tokio::test]
+async fn what_is_committed_is_read() {
+    let memory = repository().await;
+    let catalogs = all(&memory).await.unwrap().catalogs;
+    assert_eq!(catalogs.iter().map(|c| c.id).collect::<Vec<_>>(), [id(1), id(2), id(3)]);
+    assert_eq!(paths(&memory, &catalogs[2]).await, ["mo_meta", "tae/b", "tae/d", "tae/e"]);
+    assert_eq!(read(&memory, id(2)).await.unwrap().as_ref(), Some(&catalogs[1]));
+    assert_eq!(read(&memory, id(9)).await.unwrap(), None);
+    assert_whole(&memory).await;
+}
+
+#[tokio::test]
+async fn a_large_list_is_sent_in_parts() {
+    let memory = Memory::new();
+    let list = || {
+        (0..120_000_u64).map(|n| {
+            let hash =
+                Digest(std::array::from_fn(|i| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (i % 8 * 8)) as u8 ^ i as u8));
+            Entry { path: format!("tae/{n:08}"), size: n, sha256: hash, from: 0 }
+        })
+    };
+    let written = write_entries(&memory, (id(1), DIR), 1, list).await.unwrap();
+    let stored = memory.get(Key::entries(id(1), DIR).as_str()).unwrap();
+    assert_eq!((stored.len() as u64, written.totals.objects), (written.entries.bytes, 120_000));
+    assert!(memory.calls().iter().any(|c| c.starts_with("close")), "it was {} bytes", stored.len());
+}
+
+#[tokio::test]
+async fn a_second_process_cannot_commit() {
+    let memory = Memory::new();
+    let catalog = backup(&memory, 1, &["mo_meta"], &[]).await;
+    assert_eq!(commit(&memory, &catalog).await.unwrap(), Committed::Before);
+    let other = Catalog { nonce: "other".into(), ..catalog.clone() };
+    assert!(matches!(commit(&memory, &other).await, Err(Failure::Conflict(_))));
+    assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_of_a_commit_is_settled_by_looking() {
+    for fault in [Fault::Before, Fault::Lost] {
+        let memory = Memory::new();
+        let catalog = prepare(&memory, 1, &["mo_meta"], &[]).await;
+        let create = memory.calls().len() + 1;
+        memory.fault(create, fault, || {});
+        assert_eq!(commit(&memory, &catalog).await.unwrap(), Committed::Now);
+        assert!(memory.calls()[create].starts_with("create"));
+        assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_lost_the_race_says_so() {
+    let memory = Memory::new();
+    let catalog = prepare(&memory, 1, &["mo_meta"], &[]).await;
+    let winner = serde_json::to_vec(&Catalog { nonce: "winner".into(), ..catalog.clone() }).unwrap();
+    let (other, create) = (memory.clone(), memory.calls().len());
+    memory.fault(create, Fault::After, move || other.set(Key::catalog(id(1)).as_str(), winner.clone()));
+    assert!(matches!(commit(&memory, &catalog).await, Err(Failure::Conflict(_))));
+    assert_eq!(read(&memory, id(1)).await.unwrap().unwrap().nonce, "winner");
+}
+
+#[tokio::test]
+async fn a_backup_without_its_base_or_its_objects_is_taken_back() {
+    let memory = repository().await;
+    let orphan = prepare(&memory, 4, &["mo_meta"], &[(3, &["tae/e"])]).await;
+    purge(&memory, id(3)).await.unwrap();
+    assert!(matches!(commit(&memory, &orphan).await, Err(Failure::BaseGone { .. })));
+    let swept = prepare(&memory, 5, &["mo_meta"], &[]).await;
+    purge(&memory, id(5)).await.unwrap();
+    assert!(matches!(commit(&memory, &swept).await, Err(Failure::Swept(_))));
+    assert_eq!(all(&memory).await.unwrap().catalogs.len(), 2);
+}
+
+#[tokio::test]
+async fn removal_keeps_what_others_need_until_the_last_of_them_goes() {
+    let memory = repository().await;
+    let purged = purge(&memory, id(1)).await.unwrap();
+    assert_eq!((purged.objects, purged.kept), (7, 2));
+    assert_eq!(below(&memory, 1), ["tae/a", "tae/b"]);
+    assert!(memory.get(Key::trash(id(1)).as_str()).is_some());
+    assert_whole(&memory).await;
+    purge(&memory, id(2)).await.unwrap();
+    assert_eq!((below(&memory, 1), below(&memory, 2)), (vec!["tae/b".into()], vec!["tae/d".into()]));
+    assert_whole(&memory).await;
+    purge(&memory, id(3)).await.unwrap();
+    assert_eq!(memory.keys(), Vec::<String>::new());
+    assert_eq!(purge(&memory, id(3)).await.unwrap(), Purged::default());
+}
+
+#[tokio::test]
+async fn a_backup_that_was_never_committed_goes_whole() {
+    let memory = repository().await;
+    prepare(&memory, 7, &["mo_meta", "tae/x"], &[(1, &["tae/a"])]).await;
+    memory.set(&format!("data/{}/1-full/tae/y", id(7)), "y");
+    memory.set(&format!("data/{}/rubbish", id(7)), "y");
+    let before = memory.keys().len();
+    let purged = purge(&memory, id(7)).await.unwrap();
+    assert_eq!((purged.objects, memory.keys().len()), (7, before - 7));
+    assert_whole(&memory).await;
+}
+
+#[tokio::test]
+async fn nothing_is_removed_while_a_need_is_unknown() {
+    for damage in ["catalog", "entries"] {
+        let memory = repository().await;
+        let key = if damage == "catalog" { Key::catalog(id(2)) } else { Key::entries(id(2), DIR) };
+        assert!(memory.flip(key.as_str(), 40));
+        let failed = purge(&memory, id(1)).await.unwrap_err();
+        assert!(matches!(failed, Failure::Blocked { .. }), "{failed}");
+        assert_eq!(below(&memory, 1).len(), 9);
+        // The damaged one itself can go, and unblocks the other.
+        purge(&memory, id(2)).await.unwrap();
+        purge(&memory, id(1)).await.unwrap();
+        assert_whole(&memory).await;
+    }
+}
+
+#[tokio::test]
+async fn a_removal_can_be_broken_off_anywhere() {
+    let reference = repository().await;
+    let begin = reference.calls().len();
+    purge(&reference, id(1)).await.unwrap();
+    purge(&reference, id(2)).await.unwrap();
+    let calls = reference.calls().len() - begin;
+    assert!(calls > 20);
+    for at in 0..calls {
+        for fault in [Fault::Before, Fault::Lost, Fault::After] {
+            let memory = repository().await;
+            let killed = CancellationToken::new();
+            let kill = killed.clone();
+            memory.fault(begin + at, fault, move || kill.cancel());
+            let work = async {
+                purge(&memory, id(1)).await?;
+                purge(&memory, id(2)).await
+            };
+            tokio::select! { biased; () = killed.cancelled() => {}, _ = work => {} }
+            assert_whole(&memory).await;
+            purge(&memory, id(1)).await.unwrap();
+            purge(&memory, id(2)).await.unwrap();
+            assert_eq!(memory.keys(), reference.keys(), "call {at} {fault:?}");
+        }
+    }
+}
+
+/// Whenever a removal of the base runs beside a commit, no committed backup lacks an object.
+#[tokio::test]
+async fn a_commit_beside_the_removal_of_its_base_is_whole_or_not() {
+    let reference = repository().await;
+    let begin = reference.calls().len();
+    purge(&reference, id(3)).await.unwrap();
+    let calls = reference.calls().len() - begin;
+    for at in 0..calls {
+        let memory = repository().await;
+        let catalog = prepare(&memory, 4, &["mo_meta"], &[(3, &["tae/e"])]).await;
+        let reached = CancellationToken::new();
+        let now = reached.clone();
+        memory.fault(memory.calls().len() + at, Fault::After, move || now.cancel());
+        let (purged, committed) = tokio::join!(purge(&memory, id(3)), async {
+            reached.cancelled().await;
+            commit(&memory, &catalog).await
+        });
+        purged.unwrap();
+        assert_whole(&memory).await;
+        assert_eq!(read(&memory, id(4)).await.unwrap().is_some(), committed.is_ok(), "call {at}");
+    }
+}
+
+fn marker_of(uid: &str) -> Marker {
+    let owner = Owner { namespace: "ns".into(), name: "store".into(), uid: uid.into() };
+    Marker {
+        format: FORMAT,
+        repository: RepositoryId(Uuid::new_v4()),
+        owner,
+        created_at: "2026-11-21T00:00:00Z".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_repository_has_one_owner() {
+    let memory = Memory::new();
+    assert_eq!(marker(&memory).await.unwrap(), None);
+    let first = claim(&memory, &marker_of("1")).await.unwrap();
+    assert_eq!(claim(&memory, &marker_of("1")).await.unwrap(), first);
+    let refused = claim(&memory, &marker_of("2")).await.unwrap_err();
+    assert!(refused.to_string().contains("ns/store"), "{refused}");
+    assert_eq!(marker(&memory).await.unwrap(), Some(first));
+}
+
+#[tokio::test]
+async fn a_lost_reply_of_a_claim_does_not_matter() {
+    let memory = Memory::new();
+    memory.fault(1, Fault::Lost, || {});
+    let wanted = marker_of("1");
+    assert_eq!(claim(&memory, &wanted).await.unwrap(), wanted);
+}
+
+#[rstest]
+#[case::newer("format", serde_json::json!(2), "use a newer mo-backup")]
+#[case::unknown_field("extra", serde_json::json!(1), "unknown field")]
+#[case::another("id", serde_json::json!("01a1fb92-c001-7000-8000-000000000002"), "of another backup")]
+#[case::no_sources("sources", serde_json::json!([]), "first source")]
+#[case::chain("chain", serde_json::json!(3), "its chain")]
+#[case::traversal("attempt", serde_json::json!("../2"), "no attempt")]
+#[case::no_format("format", serde_json::json!("x"), "invalid type")]
+#[tokio::test]
+async fn forged_entries_are_refused(#[case] field: &str, #[case] forged: serde_json::Value, #[case] why: &str) {
+    let memory = Memory::new();
+    let catalog = backup(&memory, 1, &["mo_meta"], &[]).await;
+    let mut value = serde_json::to_value(&catalog).unwrap();
+    value[field] = forged;
+    memory.set(Key::catalog(id(1)).as_str(), value.to_string());
+    let said = read(&memory, id(1)).await.unwrap_err().to_string();
+    assert!(said.contains(why), "{said}");
+    let catalogue = all(&memory).await.unwrap();
+    assert_eq!((catalogue.catalogs.len(), catalogue.unreadable.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn caps_hold() {
+    let memory = Memory::new();
+    memory.set(Key::catalog(id(1)).as_str(), vec![b' '; CATALOG_MAX + 1]);
+    memory.set("catalog/odd", "x");
+    assert!(read(&memory, id(1)).await.unwrap_err().to_string().contains("longer than"));
+    assert_eq!(all(&memory).await.unwrap().unreadable.len(), 2);
+}
+
+#[tokio::test]
+async fn missing_and_short_objects_are_named() {
+    let memory = repository().await;
+    let catalog = read(&memory, id(3)).await.unwrap().unwrap();
+    memory.unset(Key::object(id(1), DIR, "tae/b").as_str());
+    memory.set(Key::object(id(3), DIR, "tae/e").as_str(), "x");
+    let list = presence::of_list(entries(&memory, &catalog).await.unwrap());
+    let found = presence::present(&memory, &catalog.sources, list).await.unwrap();
+    let missing = presence::Fault::Missing(Key::object(id(1), DIR, "tae/b"));
+    let short = presence::Fault::Size { key: Key::object(id(3), DIR, "tae/e"), expected: 5, found: 1 };
+    assert_eq!((found.objects, found.faults, found.first), (2, 2, vec![missing, short]));
+}

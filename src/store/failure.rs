@@ -1,0 +1,134 @@
+//! What can go wrong with a repository: its files, its owner, its bytes.
+
+use std::path::PathBuf;
+
+use super::{Error, Problem};
+use crate::plan::{self, BackupId};
+
+/// Work on a repository that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The store did not do what was asked.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// A list or digest is not what it must be.
+    #[error(transparent)]
+    Plan(#[from] plan::Error),
+    /// A file of the repository is damaged.
+    #[error("failed to read {key}: {detail}; restore it from a copy of the repository, or delete its backup")]
+    Damaged {
+        /// Key of the file.
+        key: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A file was written by a later version of this program.
+    #[error("failed to read {key}: it has format {format}; use a newer mo-backup")]
+    TooNew {
+        /// Key of the file.
+        key: String,
+        /// Its format.
+        format: u32,
+    },
+    /// The repository belongs to another storage.
+    #[error(
+        "failed to claim the repository: it belongs to BackupStorage {namespace}/{name} (UID {uid}); \
+         use another prefix, or accessMode ReadOnly"
+    )]
+    OtherOwner {
+        /// Namespace of the owner.
+        namespace: String,
+        /// Name of the owner.
+        name: String,
+        /// UID of the owner.
+        uid: String,
+    },
+    /// Another process has committed this backup.
+    #[error("failed to commit backup {0}: another process has committed it")]
+    Conflict(BackupId),
+    /// The base of an incremental backup was deleted before it was committed.
+    #[error("failed to commit backup {id}: its base {base} was deleted meanwhile; take the backup again")]
+    BaseGone {
+        /// The backup.
+        id: BackupId,
+        /// Its base.
+        base: BackupId,
+    },
+    /// The objects of a backup were removed before it was committed.
+    #[error("failed to commit backup {0}: its objects were removed meanwhile, because it was deleted")]
+    Swept(BackupId),
+    /// Nothing can be removed while it is not known what another backup needs.
+    #[error("failed to remove backup {id}: what it shares with others is not known, because {cause}")]
+    Blocked {
+        /// The backup to be removed.
+        id: BackupId,
+        /// What is in the way.
+        #[source]
+        cause: Box<Failure>,
+    },
+    /// Objects that were deleted are still there.
+    #[error("failed to remove {left} objects, first {first}; the store keeps them, see its retention rules")]
+    Left {
+        /// How many.
+        left: u64,
+        /// The first key.
+        first: String,
+    },
+    /// Content differs from what it must be.
+    #[error("failed to verify {what}: {detail}; the copy or its original is damaged, take another backup")]
+    Differs {
+        /// Key or file.
+        what: String,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// A local file cannot be read.
+    #[error("failed to read {}: {cause}", file.display())]
+    Local {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The caller has given up.
+    #[error("failed to finish: the work was cancelled")]
+    Cancelled,
+}
+
+impl Failure {
+    /// Whether another try with the same input ends the same way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Store(e) => e.is_permanent(),
+            Self::Plan(e) => e.is_permanent(),
+            Self::Blocked { id: _, cause } => cause.is_permanent(),
+            Self::Damaged { .. }
+            | Self::TooNew { .. }
+            | Self::OtherOwner { .. }
+            | Self::Conflict(_)
+            | Self::Swept(_)
+            | Self::Left { .. } => true,
+            Self::BaseGone { .. } | Self::Differs { .. } | Self::Local { .. } | Self::Cancelled => false,
+        }
+    }
+
+    /// The store's trouble, if it is one.
+    pub fn problem(&self) -> Option<Problem> {
+        match self {
+            Self::Store(e) => Some(e.problem),
+            Self::Blocked { id: _, cause } => cause.problem(),
+            Self::Plan(_)
+            | Self::Damaged { .. }
+            | Self::TooNew { .. }
+            | Self::OtherOwner { .. }
+            | Self::Conflict(_)
+            | Self::BaseGone { .. }
+            | Self::Swept(_)
+            | Self::Left { .. }
+            | Self::Differs { .. }
+            | Self::Local { .. }
+            | Self::Cancelled => None,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Repeating what is safe to repeat. The object store's client could do it too, but loses what is temporary on the way.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use bytes::Bytes;
+use futures::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, BoxStream},
+};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// First pause; each next one is twice as long, and all are shortened or lengthened at random.
+    pub first: Duration,
+    /// Longest pause.
+    pub longest: Duration,
+    /// No further try begins after this time.
+    pub limit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(200), longest: Duration::from_secs(10), limit: Duration::from_mins(3) }
+    }
+}
+
+/// A place whose calls are repeated while they fail with temporary errors, until the patience ends or the token is
+/// cancelled. Creates are never repeated, and neither are the writes of a large object: who sends it begins again.
+#[derive(Clone, Debug)]
+pub struct Retrying(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    objects: Arc<dyn Objects>,
+    patience: Patience,
+    stop: CancellationToken,
+}
+
+impl Retrying {
+    /// Wraps a place.
+    pub fn new(objects: Arc<dyn Objects>, patience: Patience, stop: CancellationToken) -> Self {
+        Self(Arc::new(Inner { objects, patience, stop }))
+    }
+
+    /// Runs a call as often as it takes.
+    async fn again<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        verb: &'static str,
+        what: &str,
+        call: impl Fn() -> F,
+    ) -> Result<T, Error> {
+        let Patience { first, longest, limit } = self.0.patience;
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(first)
+            .with_max_delay(longest)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let end = Instant::now() + limit;
+        loop {
+            let e = match self.once(verb, what, call()).await {
+                Err(e) if e.temporary && Instant::now() < end => e,
+                outcome => return outcome,
+            };
+            let pause = pauses.next().unwrap_or(longest);
+            tracing::debug!(verb, what, error = %e, "trying again in {pause:?}");
+            tokio::select! {
+                () = self.0.stop.cancelled() => return Err(cancelled(verb, what)),
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn once<T>(
+        &self,
+        verb: &'static str,
+        what: &str,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        tokio::select! {
+            biased;
+            () = self.0.stop.cancelled() => Err(cancelled(verb, what)),
+            outcome = call => outcome,
+        }
+    }
+}
+
+fn cancelled(verb: &'static str, what: &str) -> Error {
+    Error::permanent(Problem::Cancelled, verb, what, "the work was cancelled")
+}
+
+#[async_trait]
+impl Objects for Retrying {
+    async fn stat(&self, key: &Key) -> Result<Option<u64>, Error> {
+        self.again("stat", key.as_str(), || self.0.objects.stat(key)).await
+    }
+
+    async fn read(
+        &self,
+        key: &Key,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+        let pieces = self.again("read", key.as_str(), || self.0.objects.read(key, range.clone())).await?;
+        let place = self.clone();
+        let reading = Reading { place, key: key.clone(), range, read: 0, pieces, resumed: 0 };
+        Ok(stream::try_unfold(reading, Reading::next).boxed())
+    }
+
+    async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        self.again("write", key.as_str(), || self.0.objects.put(key, body.clone())).await
+    }
+
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        self.once("create", key.as_str(), self.0.objects.create(key, body)).await
+    }
+
+    async fn writer(&self, key: &Key, size: u64) -> Result<Box<dyn ObjectWriter>, Error> {
+        self.again("write", key.as_str(), || self.0.objects.writer(key, size)).await
+    }
+
+    fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>> {
+        let prefix = prefix.clone();
+        let found = stream::try_unfold((None::<Key>, 0, None), move |(mut after, mut resumed, mut found)| {
+            let prefix = prefix.clone();
+            async move {
+                loop {
+                    let listed = found.get_or_insert_with(|| self.0.objects.list(&prefix));
+                    match self.once("list", prefix.as_str(), listed.try_next()).await {
+                        Ok(None) => return Ok(None),
+                        // Those before have been returned by the listing that broke.
+                        Ok(Some(next)) if after.as_ref().is_some_and(|after| next.key <= *after) => {}
+                        Ok(Some(next)) => {
+                            after = Some(next.key.clone());
+                            return Ok(Some((next, (after, resumed, found))));
+                        }
+                        Err(e) => {
+                            self.pause(e, &mut resumed).await?;
+                            found = None;
+                        }
+                    }
+                }
+            }
+        });
+        found.boxed()
+    }
+
+    async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {
+        let what = format!("{} keys", keys.len());
+        self.again("delete", &what, || self.0.objects.delete(keys.clone())).await
+    }
+}
+
+/// Most times that one stream is taken up again.
+const RESUMES: u32 = 20;
+
+impl Retrying {
+    /// Waits before a stream is taken up again, if that can help.
+    async fn pause(&self, e: Error, resumed: &mut u32) -> Result<(), Error> {
+        if !e.temporary || *resumed >= RESUMES {
+            return Err(e);
+        }
+        let Patience { first, longest, limit: _ } = self.0.patience;
+        let pause = first.saturating_mul(1 << (*resumed).min(10)).min(longest);
+        *resumed += 1;
+        self.once("read", &e.what, async {
+            sleep(pause).await;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Content that is read on from where its stream broke.
+struct Reading {
+    place: Retrying,
+    key: Key,
+    range: Option<Range<u64>>,
+    read: u64,
+    pieces: BoxStream<'static, Result<Bytes, Error>>,
+    resumed: u32,
+}
+
+impl Reading {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, Error> {
+        loop {
+            match self.place.once("read", self.key.as_str(), self.pieces.try_next()).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(piece)) => {
+                    self.read += piece.len() as u64;
+                    return Ok(Some((piece, self)));
+                }
+                Err(e) => {
+                    self.place.pause(e, &mut self.resumed).await?;
+                    self.reopen().await?;
+                }
+            }
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), Error> {
+        let Inner { objects, .. } = &*self.place.0;
+        let whole = match &self.range {
+            Some(range) => range.clone(),
+            None => 0..self.place.stat(&self.key).await?.unwrap_or(0),
+        };
+        let rest = whole.start + self.read..whole.end;
+        if rest.start > rest.end {
+            let detail = "the object became shorter while it was read";
+            return Err(Error::permanent(Problem::Corrupted, "read", self.key.as_str(), detail));
+        }
+        let key = &self.key;
+        self.pieces = match rest.is_empty() {
+            true => stream::empty().boxed(),
+            false => self.place.again("read", key.as_str(), || objects.read(key, Some(rest.clone()))).await?,
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "retry/tests.rs"]
+mod tests;
