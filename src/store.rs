@@ -11,6 +11,7 @@ pub mod layout;
 pub mod memory;
 pub mod presence;
 pub mod retry;
+pub mod transfer;
 pub mod volume;
 
 use std::{fmt, ops::Range};

@@ -150,6 +150,11 @@ fn part_size(size: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// Bytes that sending an object of this size holds in memory.
+pub(super) fn memory_of(size: u64) -> u64 {
+    (part_size(size) as u64).saturating_mul(PARTS_AT_ONCE as u64 + 1)
+}
+
 #[async_trait]
 impl Objects for Bucket {
     async fn stat(&self, key: &Key) -> Result<Option<u64>, Error> {

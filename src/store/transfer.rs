@@ -1,0 +1,386 @@
+//! Moving bytes: bounded by a budget, several objects at a time, hashed on their way.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+use tokio::{fs::File, io::AsyncReadExt as _, sync::Semaphore, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Failure, Key, ObjectWriter, Objects, bucket,
+    framing::{self, Deframer},
+};
+use crate::plan::{Digest, Framing};
+
+/// Objects up to this size are sent at once, larger ones in parts, in bytes.
+pub const SMALL_MAX: u64 = 4 << 20;
+
+/// Read from a file at a time.
+const PIECE: usize = 512 * 1024;
+
+/// Unit of the budget.
+const UNIT: u64 = 4096;
+
+/// Tries of a large object. It is sent from its beginning each time.
+const TRIES: u32 = 5;
+
+/// Pause before the second try; each next one is twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How much at the same time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Objects.
+    pub at_once: usize,
+    /// Bytes in memory, over all objects.
+    pub budget: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { at_once: 16, budget: 48 << 20 }
+    }
+}
+
+/// A file to be copied into the store.
+#[derive(Clone, Debug)]
+pub struct Item<T> {
+    /// The caller's own mark.
+    pub tag: T,
+    /// The local file.
+    pub file: PathBuf,
+    /// How the file is stored. The object will be raw.
+    pub framing: Framing,
+    /// Where to.
+    pub key: Key,
+    /// Bytes that the content must have, if that is known.
+    pub size: Option<u64>,
+    /// What the content must be, if that is known.
+    pub digest: Option<Digest>,
+}
+
+/// A file that was copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied<T> {
+    /// The caller's own mark.
+    pub tag: T,
+    /// Bytes of the content.
+    pub size: u64,
+    /// SHA-256 of the content.
+    pub digest: Digest,
+}
+
+/// What has been moved so far, for whoever wants to look.
+#[derive(Debug, Default)]
+pub struct Moved {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Moved {
+    /// Objects that are done.
+    pub fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of content, also of objects that are not done.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// Copies files into the store and reports each as it is done, in any order. After the first failure, and when the
+/// token is cancelled, nothing new begins, what is under way is given up cleanly, and the failure is returned.
+pub async fn copy<T: Send>(
+    objects: &dyn Objects,
+    items: impl Iterator<Item = Item<T>> + Send,
+    limits: Limits,
+    moved: &Moved,
+    stop: &CancellationToken,
+    mut done: impl FnMut(Copied<T>) -> Result<(), Failure> + Send,
+) -> Result<(), Failure> {
+    let budget =
+        Semaphore::new(usize::try_from(limits.budget / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
+    let inner = stop.child_token();
+    let sender = Sender { objects, budget: &budget, limits, moved, stop: &inner };
+    let items = stream::iter(items).take_until(inner.cancelled());
+    let mut outcomes = std::pin::pin!(items.map(|item| sender.send(item)).buffer_unordered(limits.at_once.max(1)));
+    let mut failed = None;
+    while let Some(outcome) = outcomes.next().await {
+        if failed.is_some() {
+            continue;
+        }
+        if let Err(e) = outcome.and_then(&mut done) {
+            failed = Some(e);
+            inner.cancel();
+        }
+    }
+    match failed {
+        Some(e) => Err(e),
+        None if stop.is_cancelled() => Err(Failure::Cancelled),
+        None => Ok(()),
+    }
+}
+
+struct Sender<'a> {
+    objects: &'a dyn Objects,
+    budget: &'a Semaphore,
+    limits: Limits,
+    moved: &'a Moved,
+    stop: &'a CancellationToken,
+}
+
+impl Sender<'_> {
+    async fn send<T>(&self, item: Item<T>) -> Result<Copied<T>, Failure> {
+        let stored = file_size(&item.file).await?;
+        let size = content_size(item.framing, stored).ok_or_else(|| differs(&item, "its last block is cut"))?;
+        if let Some(expected) = item.size.filter(|expected| *expected != size) {
+            return Err(differs(&item, format!("{size} bytes instead of {expected}")));
+        }
+        let wanted = match size {
+            0..=SMALL_MAX => stored + size,
+            _ => bucket::memory_of(size),
+        };
+        let units = wanted.min(self.limits.budget).div_ceil(UNIT).min(self.limits.budget / UNIT);
+        let _held = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Failure::Cancelled),
+            held = self.budget.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) => held,
+        };
+        let digest = if size <= SMALL_MAX { self.small(&item, size).await? } else { self.large(&item, size).await? };
+        self.moved.objects.fetch_add(1, Ordering::Relaxed);
+        Ok(Copied { tag: item.tag, size, digest })
+    }
+
+    async fn small<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
+        let mut content = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
+        let mut source = Source::open(item).await?;
+        while let Some(piece) = source.next().await? {
+            content.extend_from_slice(&piece);
+        }
+        let digest = source.finish(item, size)?;
+        let bytes = content.len();
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Failure::Cancelled),
+            put = self.objects.put(&item.key, content.freeze()) => put?,
+        }
+        self.moved.add(bytes);
+        Ok(digest)
+    }
+
+    async fn large<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.parts(item, size).await {
+                Err(Failure::Store(e)) if e.temporary => {
+                    tracing::debug!(key = %item.key, error = %e, "sending it again")
+                }
+                outcome => return outcome,
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Failure::Cancelled),
+                () = sleep(pause) => pause *= 2,
+            }
+        }
+        self.parts(item, size).await
+    }
+
+    async fn parts<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
+        let mut writer = self.objects.writer(&item.key, size).await?;
+        let mut sent = 0;
+        match self.pieces(item, size, &mut *writer, &mut sent).await {
+            Ok(digest) => match writer.close().await {
+                Ok(()) => Ok(digest),
+                Err(e) => {
+                    self.moved.bytes.fetch_sub(sent, Ordering::Relaxed);
+                    Err(e.into())
+                }
+            },
+            Err(e) => {
+                self.moved.bytes.fetch_sub(sent, Ordering::Relaxed);
+                writer.abort().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn pieces<T>(
+        &self,
+        item: &Item<T>,
+        size: u64,
+        writer: &mut dyn ObjectWriter,
+        sent: &mut u64,
+    ) -> Result<Digest, Failure> {
+        let mut source = Source::open(item).await?;
+        while let Some(piece) = source.next().await? {
+            let bytes = piece.len();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Failure::Cancelled),
+                written = writer.write(piece) => written?,
+            }
+            *sent += bytes as u64;
+            self.moved.add(bytes);
+        }
+        source.finish(item, size)
+    }
+}
+
+fn differs<T>(item: &Item<T>, detail: impl Into<String>) -> Failure {
+    Failure::Differs { what: item.file.display().to_string(), detail: detail.into() }
+}
+
+fn local(file: &Path) -> impl FnOnce(std::io::Error) -> Failure + '_ {
+    |cause| Failure::Local { file: file.to_owned(), cause }
+}
+
+/// Size of a regular file. What is behind a link is not what the server has written.
+async fn file_size(file: &Path) -> Result<u64, Failure> {
+    let found = tokio::fs::symlink_metadata(file).await.map_err(local(file))?;
+    if !found.is_file() {
+        return Err(Failure::Differs { what: file.display().to_string(), detail: "it is no regular file".into() });
+    }
+    Ok(found.len())
+}
+
+/// Bytes of the content of a file that takes this many; `None` when no content takes so many.
+fn content_size(framing: Framing, stored: u64) -> Option<u64> {
+    let size = match framing {
+        Framing::Raw => stored,
+        Framing::Crc2048 => stored.checked_sub(stored.div_ceil(2048) * 4)?,
+    };
+    (framing::stored_size(framing, size) == stored).then_some(size)
+}
+
+/// Content on its way out of its frames and through the hash.
+struct Content {
+    deframer: Option<Deframer>,
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Content {
+    fn new(framing: Framing) -> Self {
+        let deframer = match framing {
+            Framing::Raw => None,
+            Framing::Crc2048 => Some(Deframer::default()),
+        };
+        Self { deframer, hasher: Sha256::new(), size: 0 }
+    }
+
+    fn push(&mut self, stored: Bytes) -> Result<Bytes, framing::BadFrame> {
+        let content = match &mut self.deframer {
+            None => stored,
+            Some(deframer) => deframer.push(&stored)?.freeze(),
+        };
+        self.seen(&content);
+        Ok(content)
+    }
+
+    /// The content of the last block.
+    fn end(&mut self) -> Result<Bytes, framing::BadFrame> {
+        let content = self.deframer.take().map_or(Ok(Bytes::new()), Deframer::finish)?;
+        self.seen(&content);
+        Ok(content)
+    }
+
+    fn seen(&mut self, content: &[u8]) {
+        self.hasher.update(content);
+        self.size += content.len() as u64;
+    }
+
+    fn digest(self) -> Digest {
+        Digest(self.hasher.finalize().into())
+    }
+}
+
+/// A local file being read.
+struct Source<'a> {
+    path: &'a Path,
+    file: File,
+    content: Content,
+    ended: bool,
+}
+
+impl<'a> Source<'a> {
+    async fn open<T>(item: &'a Item<T>) -> Result<Self, Failure> {
+        let path = item.file.as_path();
+        let mut file = File::open(path).await.map_err(local(path))?;
+        file.set_max_buf_size(PIECE);
+        Ok(Self { path, file, content: Content::new(item.framing), ended: false })
+    }
+
+    /// The next content.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        while !self.ended {
+            let mut stored = BytesMut::with_capacity(PIECE);
+            let read = self.file.read_buf(&mut stored).await.map_err(local(self.path))?;
+            self.ended = read == 0;
+            let content = if self.ended { self.content.end() } else { self.content.push(stored.freeze()) };
+            let bad = |e: framing::BadFrame| Failure::Differs {
+                what: self.path.display().to_string(),
+                detail: e.to_string(),
+            };
+            let content = content.map_err(bad)?;
+            if !content.is_empty() {
+                return Ok(Some(content));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Compares what was read with what it must be, before it is made visible.
+    fn finish<T>(self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
+        let read = self.content.size;
+        if read != size {
+            return Err(differs(item, format!("it changed while it was read: {read} bytes instead of {size}")));
+        }
+        let digest = self.content.digest();
+        match item.digest {
+            Some(expected) if expected != digest => {
+                Err(differs(item, format!("its SHA-256 is {digest} instead of {expected}")))
+            }
+            Some(_) | None => Ok(digest),
+        }
+    }
+}
+
+/// Reads an object back: size and SHA-256 of its content, without frames.
+pub async fn hash(
+    objects: &dyn Objects,
+    key: &Key,
+    framing: Framing,
+    moved: &Moved,
+    stop: &CancellationToken,
+) -> Result<(u64, Digest), Failure> {
+    let bad = |e: framing::BadFrame| Failure::Differs { what: key.to_string(), detail: e.to_string() };
+    let mut pieces = objects.read(key, None).await?;
+    let mut content = Content::new(framing);
+    loop {
+        let piece = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(Failure::Cancelled),
+            piece = pieces.try_next() => piece?,
+        };
+        let Some(piece) = piece else { break };
+        moved.add(content.push(piece).map_err(bad)?.len());
+    }
+    moved.add(content.end().map_err(bad)?.len());
+    moved.objects.fetch_add(1, Ordering::Relaxed);
+    Ok((content.size, content.digest()))
+}
+
+#[cfg(test)]
+#[path = "transfer/tests.rs"]
+mod tests;
