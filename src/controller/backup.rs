@@ -28,6 +28,7 @@ pub use plan::finished;
 use super::{
     Context, Error,
     decision::{Decision, Draft, Effect, Kind, Refusal, Requeue, Standing, Written},
+    run::open_record,
 };
 use crate::api::{Backup, BackupPhase, Reason};
 
@@ -58,13 +59,20 @@ impl Kind for Backup {
     }
 
     fn refused(object: &Self, refusal: &Refusal, now: Timestamp) -> Decision<BackupPhase> {
-        let draft = Draft::new(object.written(), object.metadata.generation, true, now);
+        let mut draft = Draft::new(object.written(), object.metadata.generation, true, now);
         let phase = draft.status.phase.unwrap_or(BackupPhase::Pending);
         match refusal {
-            Refusal::NamespaceTerminating => draft
-                .say(phase, Standing::Held, Reason::NamespaceTerminating, "")
-                .with(Effect::Release)
-                .then(Requeue::OnChange),
+            Refusal::NamespaceTerminating => {
+                let phase = if object.metadata.deletion_timestamp.is_some() { phase } else { BackupPhase::Pending };
+                // Its Job was never made, and never will be: it must not hold the turn of its MatrixOne cluster.
+                if open_record(&draft.status.run).is_some() {
+                    attempt::close(&mut draft, Reason::NamespaceTerminating, None);
+                }
+                draft
+                    .say(phase, Standing::Held, Reason::NamespaceTerminating, "")
+                    .with(Effect::Release)
+                    .then(Requeue::OnChange)
+            }
             // Seen as a stranger's Job when we look again.
             Refusal::NameTaken => draft.then(Requeue::After(plan::SOON)),
             Refusal::Refused(words) => draft

@@ -84,8 +84,6 @@ async fn a_backup_comes_to_rest(#[case] script: Vec<Ends>, #[case] phase: &str, 
 /// Every request of a story goes wrong once, in each way: it never arrives, its reply is lost, the operator dies before
 /// it sees the reply. The story ends the same, and no Job is made twice.
 #[rstest]
-#[case::well(well(), false)]
-#[case::second_try(at_the_second_try(), false)]
 #[case::never(never(), false)]
 #[case::deleted(well(), true)]
 #[tokio::test]

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decide::{BackupDecision, BackupDraft, Obstacle, base, due, failed, make, waiting_to_retry},
+    decide::{BackupDecision, BackupDraft, Obstacle, base, between, failed, make},
     observe::Observed,
     plan::{self, POLL, SOON, fence, open},
 };
@@ -162,13 +162,11 @@ fn judged(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord, endin
             close(&mut draft, reason, Some(&message));
             let run = &draft.status.run;
             let tried = run.attempt - run.first_attempt.unwrap_or(1) + 1;
-            match due(&draft) {
-                Some(due) if tried <= seen.backup.spec.retry.limit => waiting_to_retry(draft, due),
-                Some(_) | None => {
-                    let message = format!("{tried} attempts failed, the last with: {message}");
-                    failed(draft, reason, &message)
-                }
+            if tried > seen.backup.spec.retry.limit {
+                let message = format!("{tried} attempts failed, the last with: {message}");
+                return failed(draft, reason, &message);
             }
+            between(seen, draft, false)
         }
     }
 }

@@ -90,7 +90,7 @@ fn request(
 }
 
 /// No attempt is open: may the next one begin?
-fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
+pub(super) fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
     let run = &mut draft.status.run;
     run.queue = None;
     if retry && run.attempt > 0 {
@@ -132,14 +132,14 @@ fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecisi
 }
 
 /// When the wait after the last failed attempt of this round ends.
-pub(super) fn due(draft: &BackupDraft) -> Option<Timestamp> {
+fn due(draft: &BackupDraft) -> Option<Timestamp> {
     let run = &draft.status.run;
     let failed = u32::try_from(run.attempt - run.first_attempt.unwrap_or(1) + 1).ok().filter(|n| *n > 0)?;
     let ended = run.attempts.last()?.end_time.as_ref()?.0;
     Some(after(ended, backoff(failed, LONGEST_WAIT)))
 }
 
-pub(super) fn waiting_to_retry(draft: BackupDraft, due: Timestamp) -> BackupDecision {
+fn waiting_to_retry(draft: BackupDraft, due: Timestamp) -> BackupDecision {
     let wait = until(due, draft.now);
     let last = draft.status.run.attempts.last();
     let why = last.map(|r| {
