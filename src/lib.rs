@@ -6,6 +6,7 @@
 //! * [`store`]: where bytes live: object stores and volumes.
 //! * [`task`]: the treaty between the operator and its workers.
 //! * [`controller`]: the operator: looks, decides, acts. Knows Kubernetes; no SQL, no bucket, no Secret.
+//! * [`worker`]: what runs in a Job: SQL and objects; of Kubernetes only the status of its own object.
 //! * [`metrics`]: what the operator counts.
 //! * [`telemetry`]: how it logs.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm))]
@@ -18,3 +19,4 @@ pub mod sql;
 pub mod store;
 pub mod task;
 pub mod telemetry;
+pub mod worker;

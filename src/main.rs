@@ -4,14 +4,17 @@
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
+    process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
 use mo_backup::{
     api,
     controller::{job::WorkerImage, operator},
-    telemetry,
+    telemetry, worker,
 };
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Backup operator for MatrixOne.
 #[derive(Parser)]
@@ -25,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Run the operator.
     Operator(OperatorArguments),
+    /// Do one piece of work: what runs in a Job.
+    Worker,
     /// Print the custom resource definitions as YAML.
     Crds,
 }
@@ -54,11 +59,37 @@ struct OperatorArguments {
     pod_name: Option<String>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Operator(options) => run_operator(options),
-        Command::Crds => print_crds(),
+        Command::Operator(options) => run_operator(options)?,
+        Command::Worker => return run_worker(),
+        Command::Crds => print_crds()?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_worker() -> anyhow::Result<ExitCode> {
+    telemetry::start();
+    encryption();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let exit = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let work = worker::run(stop.clone());
+        tokio::pin!(work);
+        tokio::select! {
+            exit = &mut work => return anyhow::Ok(exit),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("told to stop");
+        stop.cancel();
+        Ok(work.await)
+    })?;
+    // A call to a dead mount can block for ever; the report is out.
+    runtime.shutdown_background();
+    Ok(ExitCode::from(exit as u8))
 }
 
 fn run_operator(arguments: OperatorArguments) -> anyhow::Result<()> {

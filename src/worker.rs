@@ -1,0 +1,36 @@
+//! What runs in a Job: one [`Task`], once, and its report. It looks before it acts, so that every end, also the sudden one,
+//! leaves something that the next attempt can start from.
+
+mod backup;
+mod base;
+mod clean;
+mod commit;
+mod content;
+mod copy;
+mod failure;
+mod ground;
+mod look;
+mod method;
+mod preflight;
+mod probe;
+mod purge;
+mod report;
+mod reporter;
+mod resolve;
+mod run;
+mod sequence;
+mod statement;
+mod take;
+mod trouble;
+mod verify;
+mod watch;
+mod wire;
+
+pub use backup::{Ports, backup};
+pub use failure::{Failure, Place};
+pub use probe::probe;
+pub use purge::purge;
+pub use reporter::{FIELD_MANAGER, Kubernetes, Reporter, Untold};
+pub use run::{Exit, run};
+pub use watch::{Clock, Watch};
+pub use wire::{Files, Places};

@@ -1,0 +1,142 @@
+//! Everything that must be right before a BACKUP is sent, each thing with its own reason. Nothing is written until all of
+//! it is.
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::{
+    Failure, Place,
+    backup::Attempt,
+    clean, method,
+    preflight::{self, ServerFacts},
+    report::{Findings, rfc3339},
+    statement,
+};
+use crate::{
+    api::{Method, Reason, ServerSeen},
+    plan::{AttemptDir, Marker, Owner, RepositoryId, manifest::FORMAT},
+    store::{self, Key, Objects, Prefix, Problem, catalog},
+    task::StorageTask,
+};
+
+/// What is known before a BACKUP is sent.
+pub(super) struct Ground {
+    /// The server.
+    pub facts: ServerFacts,
+    /// The repository.
+    pub repository: RepositoryId,
+}
+
+impl Attempt<'_> {
+    /// Looks at store, staging folder and server, then ends an earlier attempt's BACKUP, then claims the repository.
+    pub(super) async fn prepare(&self, findings: &mut Findings) -> Result<Ground, Failure> {
+        let Self { task, ports, watch } = self;
+        watch.step("preflight");
+        let marker = self.marker().await?;
+        self.places_are_free().await?;
+        let facts = preflight::server(&*ports.server).await?;
+        findings.server = Some(ServerSeen { version: facts.version.to_string(), identity: facts.identity.clone() });
+        method::check(task, ports.keys.as_ref(), facts.version)?;
+        statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
+        if let Some(staging) = &ports.staging {
+            let left = Prefix::backup(task.id);
+            clean::empty(&**staging, &left, |_| true).await.map_err(|why| {
+                Failure::new(Reason::VolumeNotUsable, format!("failed to empty {left} in the staging folder: {why}"))
+            })?;
+        }
+        let repository = self.claim(marker, findings).await?;
+        Ok(Ground { facts, repository })
+    }
+
+    /// Where things of the repository lie, for the words of an error.
+    pub(super) fn place(&self) -> Place {
+        Place::of(&self.task.storage.location)
+    }
+
+    pub(super) fn repository_failure(&self, failure: &store::Failure) -> Failure {
+        Failure::of_repository(self.place(), failure)
+    }
+
+    pub(super) fn store_failure(&self, error: &store::Error) -> Failure {
+        Failure::of_store(self.place(), error)
+    }
+
+    /// The folder in which the server's files appear.
+    pub(super) fn source(&self) -> Result<(&dyn Objects, Place), Failure> {
+        match (self.task.method, &self.ports.staging) {
+            (Method::Direct, _) => Ok((&*self.ports.repository, self.place())),
+            (Method::Staged, Some(staging)) => Ok((&**staging, Place::Staging)),
+            (Method::Staged, None) => Err(Failure::new(Reason::MethodNotSupported, "there is no staging folder")),
+        }
+    }
+
+    async fn marker(&self) -> Result<Option<Marker>, Failure> {
+        let found = catalog::marker(&*self.ports.repository).await.map_err(|e| self.repository_failure(&e))?;
+        if let Some(marker) = &found {
+            own(marker, &self.task.storage)?;
+        }
+        Ok(found)
+    }
+
+    /// Both folders of the attempt must be empty: MatrixOne takes any target and fails in the middle.
+    async fn places_are_free(&self) -> Result<(), Failure> {
+        for fallback in [false, true] {
+            let dir = AttemptDir { attempt: self.task.subject.attempt, fallback };
+            let prefix = Prefix::attempt(self.task.id, dir);
+            let first = self.ports.repository.list(&prefix).try_next().await.map_err(|e| self.store_failure(&e))?;
+            if let Some(found) = first {
+                return Err(Failure::new(Reason::PrefixNotEmpty, format!("{} is already there", found.key)));
+            }
+        }
+        if let Some(staging) = &self.ports.staging {
+            let of = |e: store::Error| Failure::of_store(Place::Staging, &e);
+            let probe = Key::probe(&Uuid::now_v7().to_string());
+            staging.put(&probe, Bytes::from_static(b"mo-backup")).await.map_err(of)?;
+            staging.delete(vec![probe]).await.map_err(of)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the marker, or proves with the one that is there that the store refuses a second create.
+    async fn claim(&self, found: Option<Marker>, findings: &mut Findings) -> Result<RepositoryId, Failure> {
+        let existed = found.is_some();
+        let marker = found.unwrap_or_else(|| new_marker(owner(&self.task.storage), self.watch.now()));
+        let body = serde_json::to_vec(&marker).map_err(|e| Failure::new(Reason::Internal, e.to_string()))?;
+        match self.ports.repository.create(&Key::marker(), body.into()).await {
+            // The same bytes again: nothing was lost, but two workers could not be told apart.
+            Ok(()) if existed => {
+                findings.warn(Reason::ConditionalCreateMissing, "the store overwrites where it should refuse");
+                Ok(marker.repository)
+            }
+            Ok(()) => Ok(marker.repository),
+            Err(e) if e.problem == Problem::Taken && existed => Ok(marker.repository),
+            // Somebody was faster, or our reply was lost: what is there now decides.
+            Err(e) => match self.marker().await? {
+                Some(there) => Ok(there.repository),
+                None => Err(self.store_failure(&e)),
+            },
+        }
+    }
+}
+
+/// A marker that has not been written yet.
+pub(super) fn new_marker(owner: Owner, now: Timestamp) -> Marker {
+    Marker { format: FORMAT, repository: RepositoryId(Uuid::now_v7()), owner, created_at: rfc3339(now) }
+}
+
+/// The owner that this storage is.
+pub(super) fn owner(storage: &StorageTask) -> Owner {
+    Owner { namespace: storage.namespace.clone(), name: storage.name.clone(), uid: storage.uid.clone() }
+}
+
+/// Refuses the repository of somebody else.
+pub(super) fn own(marker: &Marker, storage: &StorageTask) -> Result<(), Failure> {
+    let Owner { namespace, name, uid } = &marker.owner;
+    if *uid == storage.uid {
+        return Ok(());
+    }
+    let detail = format!("the repository belongs to BackupStorage {namespace}/{name} ({uid})");
+    Err(Failure::new(Reason::RepositoryForeign, detail))
+}

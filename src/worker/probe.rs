@@ -1,0 +1,150 @@
+//! Trying out a storage: what the store can do, whose repository it is, and what it holds.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use uuid::Uuid;
+
+use super::{Failure, Places, ground, report::size, watch::signed};
+use crate::{
+    api::{Capabilities, Outcome, Reason, RepositorySeen, StorageReport, Warning},
+    plan::{AttemptDir, BackupId, Catalog, Marker},
+    store::{Key, Objects, Prefix, Problem, catalog},
+    task::{Location, ProbeTask},
+};
+
+/// What a probe found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    capabilities: Option<Capabilities>,
+    repository: Option<RepositorySeen>,
+    warnings: Vec<Warning>,
+}
+
+/// Tries out the storage of the task. Nothing is written to one that is read-only, or that belongs to somebody else.
+pub async fn probe(task: &ProbeTask, places: &Places, now: Timestamp) -> Result<Found, Failure> {
+    let repository = &*places.repository;
+    let marker = catalog::marker(repository).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
+    let mut found = Found::default();
+    if task.storage.read_only {
+        found.repository = Some(look(places, marker.as_ref()).await?);
+        return Ok(found);
+    }
+    if let Some(marker) = &marker {
+        ground::own(marker, &task.storage)?;
+    }
+    let capabilities = try_out(task, places).await?;
+    if !capabilities.conditional_create {
+        let message = "the store overwrites where it should refuse; let one operator only write here";
+        let reason = Reason::ConditionalCreateMissing.as_str().into();
+        found.warnings.push(Warning { reason, message: message.into() });
+    }
+    let wanted = ground::new_marker(ground::owner(&task.storage), now);
+    let marker = catalog::claim(repository, &wanted).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
+    found.repository = Some(look(places, Some(&marker)).await?);
+    found.capabilities = Some(capabilities);
+    Ok(found)
+}
+
+/// Write, read back, list, create twice, delete, list again.
+async fn try_out(task: &ProbeTask, places: &Places) -> Result<Capabilities, Failure> {
+    let repository = &*places.repository;
+    let failed = |e| Failure::of_store(places.kind, &e);
+    let nonce = Uuid::now_v7().to_string();
+    let key = Key::probe(&nonce);
+    let body = Bytes::from(format!("mo-backup {nonce}"));
+    // What earlier probes could not remove would only grow.
+    let old: Vec<_> = repository.list(&Prefix::probe()).map_ok(|f| f.key).try_collect().await.map_err(failed)?;
+    if !old.is_empty() {
+        repository.delete(old).await.map_err(failed)?;
+    }
+    repository.put(&key, body.clone()).await.map_err(failed)?;
+    let read = repository.read(&key, None).await.map_err(failed)?;
+    let read = read.try_collect::<Vec<_>>().await.map_err(failed)?.concat();
+    let wrong = |what: &str| Err(Failure::new(Reason::StorageError, format!("the store {what}")));
+    if read != body {
+        return wrong("returned another content than was written");
+    }
+    if !listed(repository, &key).await.map_err(failed)? {
+        return wrong("does not list an object that was just written");
+    }
+    let conditional_create = match repository.create(&key, body).await {
+        Ok(()) => false,
+        Err(e) if e.problem == Problem::Taken => true,
+        Err(e) if e.problem == Problem::Unsupported => false,
+        Err(e) => return Err(failed(e)),
+    };
+    repository.delete(vec![key.clone()]).await.map_err(failed)?;
+    if listed(repository, &key).await.map_err(failed)? {
+        return wrong("still lists an object that was deleted");
+    }
+    let checksums = match &task.storage.location {
+        Location::S3(s3) => s3.checksums,
+        Location::Volume(_) => false,
+    };
+    Ok(Capabilities { conditional_create, checksums, versioning: None, object_lock: None })
+}
+
+async fn listed(repository: &dyn Objects, key: &Key) -> Result<bool, crate::store::Error> {
+    let mut found = repository.list(&Prefix::probe());
+    while let Some(object) = found.try_next().await? {
+        if object.key == *key {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What the repository holds.
+async fn look(places: &Places, marker: Option<&Marker>) -> Result<RepositorySeen, Failure> {
+    let repository = &*places.repository;
+    let all = catalog::all(repository).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
+    let catalogs = all.catalogs;
+    let mut held: BTreeSet<(BackupId, AttemptDir)> = BTreeSet::new();
+    held.extend(catalogs.iter().flat_map(|c| c.sources.iter().map(|s| (s.backup, s.attempt))));
+    let failed = |e| Failure::of_store(places.kind, &e);
+    let mut orphans: BTreeSet<String> = BTreeSet::new();
+    let data = Prefix::data();
+    let mut objects = repository.list(&data);
+    while let Some(found) = objects.try_next().await.map_err(failed)? {
+        let mut parts = found.key.below(&data).unwrap_or_default().split('/');
+        let (id, dir) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let place = id.parse::<BackupId>().ok().zip(dir.parse::<AttemptDir>().ok());
+        if place.is_none_or(|place| !held.contains(&place)) {
+            orphans.insert(format!("{id}/{dir}"));
+        }
+    }
+    let bytes = catalogs.iter().map(|c| c.totals.copied_bytes).fold(0, u64::saturating_add);
+    let completed = |c: &Catalog| c.completed_at.clone();
+    Ok(RepositorySeen {
+        id: marker.map(|m| m.repository.to_string()).unwrap_or_default(),
+        owner: marker.map(|m| format!("{}/{}", m.owner.namespace, m.owner.name)).unwrap_or_default(),
+        backups: signed(catalogs.len() as u64),
+        bytes: signed(bytes),
+        size: size(bytes),
+        newest: catalogs.iter().map(completed).max(),
+        oldest: catalogs.iter().map(completed).min(),
+        orphans: signed(orphans.len() as u64),
+    })
+}
+
+/// The report of a probe.
+pub(super) fn report(task: &ProbeTask, probed: Result<Found, Failure>, now: Timestamp) -> StorageReport {
+    let common =
+        StorageReport { run: task.subject.run.clone(), probed_at: Some(Time(now)), ..StorageReport::default() };
+    match probed {
+        Ok(Found { capabilities, repository, warnings }) => {
+            StorageReport { outcome: Outcome::Succeeded, capabilities, repository, warnings, ..common }
+        }
+        Err(failure) => StorageReport {
+            outcome: failure.outcome,
+            reason: Some(failure.reason.as_str().into()),
+            message: Some(failure.message()),
+            retryable: failure.retryable,
+            ..common
+        },
+    }
+}

@@ -1,0 +1,38 @@
+//! Removing a backup, if its object still wants that.
+
+use super::{Failure, Places, clean, ground};
+use crate::{
+    api::{DeletionPolicy, Reason},
+    store::{
+        Prefix,
+        catalog::{self, Purged},
+    },
+    task::PurgeTask,
+};
+
+/// Removes the backup of the task from the repository and from the staging folder. Nothing that another backup needs is
+/// removed; nothing at all, when the task says `Retain`, or when the repository is not ours.
+pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
+    match task.policy {
+        DeletionPolicy::Retain => return Ok(()),
+        DeletionPolicy::Delete => {}
+    }
+    if task.storage.read_only {
+        let detail = format!("BackupStorage {} is read-only", task.storage.name);
+        return Err(Failure::new(Reason::StorageReadOnly, detail));
+    }
+    let repository = &*places.repository;
+    let failed = |e| Failure::of_repository(places.kind, &e);
+    if let Some(marker) = catalog::marker(repository).await.map_err(failed)? {
+        ground::own(&marker, &task.storage)?;
+        let Purged { objects, bytes, kept } = catalog::purge(repository, task.id).await.map_err(failed)?;
+        tracing::info!(objects, bytes, kept, "removed");
+    }
+    if let Some(staging) = &places.staging {
+        let left = Prefix::backup(task.id);
+        clean::empty(&**staging, &left, |_| true).await.map_err(|why| {
+            Failure::new(Reason::PurgeFailed, format!("failed to empty {left} in the staging folder: {why}"))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! A worker's process: a Task from the environment, its files, its report, its last words and its exit code.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable as _};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Clock, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, purge,
+    report::{self, Findings},
+};
+use crate::{
+    api::{BackupReport, Outcome, StorageReport},
+    task::{BackupTask, ProbeTask, PurgeTask, Subject, TASK_ENV, Task, mount},
+};
+
+/// How a worker's process ends. A hint for people: the verdict is the report and the manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, and reported.
+    Done = 0,
+    /// The Task in the environment cannot be read.
+    Usage = 2,
+    /// Failed; another attempt can help.
+    Retry = 10,
+    /// Failed for good.
+    Final = 11,
+    /// Told to stop.
+    Interrupted = 12,
+    /// Another run has taken over, or the object is gone.
+    Superseded = 13,
+    /// Done or not, nobody could be told.
+    Untold = 14,
+}
+
+impl Exit {
+    fn of(outcome: Outcome, retryable: bool) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Done,
+            Outcome::Interrupted => Self::Interrupted,
+            Outcome::Failed if retryable => Self::Retry,
+            Outcome::Failed => Self::Final,
+        }
+    }
+}
+
+/// Longest time that a report is tried for: an API server that is away for a while is outlived.
+const REPORT: Duration = Duration::from_secs(30 * 60);
+/// The same for a worker that was told to stop.
+const LAST_WORDS: Duration = Duration::from_secs(6);
+
+/// What a worker has to say in the end, whatever it did.
+#[derive(Clone, Debug, Serialize)]
+struct Verdict {
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip)]
+    retryable: bool,
+}
+
+/// Does what the environment says, until it is done or the token ends it.
+pub async fn run(stop: CancellationToken) -> Exit {
+    let parsed = std::env::var(TASK_ENV).map_err(|e| e.to_string());
+    match parsed.and_then(|text| serde_json::from_str::<Task>(&text).map_err(|e| e.to_string())) {
+        Ok(Task::Backup(task)) => run_backup(&task, stop).await,
+        Ok(Task::Purge(task)) => run_purge(&task, stop).await,
+        Ok(Task::Probe(task)) => run_probe(&task, stop).await,
+        Err(error) => {
+            tracing::error!(error, "failed to read the task from the environment variable {TASK_ENV}");
+            Exit::Usage
+        }
+    }
+}
+
+async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
+    let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop.clone());
+    let files = Files::of_the_pod();
+    let report = match files.ports(task, &stop) {
+        Ok(ports) => backup(task, &ports, &watch).await,
+        Err(failure) => report::backup(task, &Err(failure), &Findings::default(), watch.began()),
+    };
+    let BackupReport { outcome, reason, message, retryable, .. } = report.clone();
+    finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
+}
+
+async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
+    let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
+    let never = Duration::from_secs(10 * 366 * 86_400);
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (never, never), stop.clone());
+    let files = Files::of_the_pod();
+    let purged = match files.places(&task.storage, task.staging.as_ref(), &stop) {
+        Ok(places) => watch.race(purge::purge(task, &places)).await.and_then(|done| done),
+        Err(failure) => Err(failure),
+    };
+    match purged {
+        // Nothing is reported: the report of the backup stays, and the end of the Job says enough.
+        Ok(()) => last_words(&Verdict { outcome: Outcome::Succeeded, reason: None, message: None, retryable: false }),
+        Err(failure) => {
+            tracing::error!(reason = %failure.reason, detail = failure.detail, "failed to purge");
+            let report = report::purge(task, &failure, watch.began());
+            let BackupReport { outcome, reason, message, retryable, .. } = report.clone();
+            finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
+        }
+    }
+}
+
+async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
+    let Some(reporter) = reporter("BackupStorage", &task.subject).await else { return Exit::Untold };
+    let never = Duration::from_secs(10 * 366 * 86_400);
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (never, never), stop.clone()).without_progress();
+    let files = Files::of_the_pod();
+    let probed = match files.places(&task.storage, None, &stop) {
+        Ok(places) => watch.race(probe::probe(task, &places, watch.now())).await.and_then(|done| done),
+        Err(failure) => Err(failure),
+    };
+    let report = probe::report(task, probed, watch.now());
+    let StorageReport { outcome, reason, message, retryable, .. } = report.clone();
+    finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
+}
+
+async fn reporter(kind: &str, subject: &Subject) -> Option<Arc<dyn Reporter>> {
+    match kube::Client::try_default().await {
+        Ok(client) => Some(Arc::new(Kubernetes::new(client, kind, subject.clone()))),
+        Err(error) => {
+            tracing::error!(%error, "failed to find the API server");
+            None
+        }
+    }
+}
+
+/// The time of day of this machine.
+fn wall() -> Clock {
+    Arc::new(Timestamp::now)
+}
+
+/// Tells the report until it is taken, leaves the last words, and chooses the exit code.
+async fn finish(watch: &Watch, report: serde_json::Result<serde_json::Value>, verdict: Verdict) -> Exit {
+    let told = match report {
+        _ if watch.is_superseded() => Err(Untold::Superseded("another run has taken over".into())),
+        Ok(report) => tell(watch, &report).await,
+        Err(error) => Err(Untold::Refused(error.to_string())),
+    };
+    let exit = last_words(&verdict);
+    match told {
+        Ok(()) => exit,
+        Err(Untold::Superseded(why)) => {
+            tracing::warn!(why, "this worker does not count any more");
+            Exit::Superseded
+        }
+        Err(untold @ (Untold::Later(_) | Untold::Refused(_))) => {
+            tracing::error!(%untold, "the report was not taken");
+            Exit::Untold
+        }
+    }
+}
+
+async fn tell(watch: &Watch, report: &serde_json::Value) -> Result<(), Untold> {
+    let pace = ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(15))
+        .without_max_times();
+    let work = (|| watch.tell(Some(report)))
+        .retry(pace)
+        .when(|untold| matches!(untold, Untold::Later(_)))
+        .notify(|untold, _| tracing::warn!(%untold, "the report is tried again"));
+    let late = |limit: Duration| Untold::Later(format!("the API server did not take it for {} s", limit.as_secs()));
+    tokio::select! {
+        told = tokio::time::timeout(REPORT, work) => told.unwrap_or_else(|_| Err(late(REPORT))),
+        () = async {
+            watch.stopped().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        } => Err(late(LAST_WORDS)),
+    }
+}
+
+/// A few words for whoever looks at the Pod; the kubelet cuts at 4096 bytes.
+fn last_words(verdict: &Verdict) -> Exit {
+    let mut short = verdict.clone();
+    short.message = short.message.map(|m| m.chars().take(700).collect());
+    let written = serde_json::to_vec(&short)
+        .map_err(|e| e.to_string())
+        .and_then(|text| std::fs::write(Path::new(mount::TERMINATION_LOG), text).map_err(|e| e.to_string()));
+    if let Err(error) = written {
+        tracing::debug!(error, "no termination log");
+    }
+    Exit::of(verdict.outcome, verdict.retryable)
+}

@@ -1,0 +1,101 @@
+//! getsnapshot → checkpoint → BACKUP: the order that makes history read from the backup exact up to the first.
+//!
+//! Rows that are still in memory when BACKUP begins are seen twice by every read of a time before it; a checkpoint right
+//! before empties the memory, so history is exact up to the clock read before the checkpoint (observed on 4.2.0).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{
+    Failure, Watch,
+    preflight::{self, ServerFacts},
+    report::Findings,
+    statement::{self, Ended, ask},
+};
+use crate::{
+    api::Reason,
+    plan::{History, Timestamp},
+    sql::{self, Server, Statement, reply},
+    store::{Objects, Prefix},
+};
+
+/// What the server was told and said, besides the files it has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// History is exact up to here.
+    pub exact_until: Timestamp,
+    /// Snapshots and policies in force.
+    pub history: History,
+    /// How the BACKUP ended.
+    pub ended: Ended,
+}
+
+/// Runs it. `target` is where the worker sees what the server writes.
+pub async fn run(
+    server: &Arc<dyn Server>,
+    facts: &ServerFacts,
+    backup: Statement,
+    target: (&dyn Objects, &Prefix),
+    watch: &Watch,
+    findings: &mut Findings,
+) -> Result<Sequence, Failure> {
+    let (exact_until, history) = watch.race(prepare(&**server, facts, watch)).await??;
+    let held = hold(&**server, facts, exact_until, findings).await;
+    if facts.version.may_skip_objects() {
+        let message = format!("MatrixOne {} leaves out objects that are gone, without a word", facts.version);
+        findings.warn(Reason::ServerMaySkipObjects, message);
+    }
+    watch.step("waiting for BACKUP");
+    let ended = statement::supervise(server.clone(), backup, target, watch).await;
+    if held {
+        release(&**server).await;
+    }
+    Ok(Sequence { exact_until, history, ended: ended? })
+}
+
+async fn prepare(server: &dyn Server, facts: &ServerFacts, watch: &Watch) -> Result<(Timestamp, History), Failure> {
+    watch.step("checkpoint");
+    let mut session = server.connect().await?;
+    let exact_until = preflight::clock(&mut *session).await?;
+    reply::done(&Statement::Checkpoint, &ask(&mut *session, &Statement::Checkpoint).await?)?;
+    let history = preflight::history(&mut *session, facts.version).await?;
+    Ok((exact_until, history))
+}
+
+/// Holds garbage collection back on servers that do not protect a BACKUP themselves. It is a help, no condition: what is
+/// missing in the end is found by looking.
+async fn hold(server: &dyn Server, facts: &ServerFacts, until: Timestamp, findings: &mut Findings) -> bool {
+    if facts.version.protects_backups() {
+        return false;
+    }
+    let hold = Statement::HoldMinTs(until.to_string());
+    let held = async {
+        let mut session = server.connect().await?;
+        reply::done(&hold, &ask(&mut *session, &hold).await?)?;
+        Ok::<_, sql::Error>(())
+    };
+    let (done, what) = match held.await {
+        Ok(()) => (true, "the minimum timestamp was held instead".to_owned()),
+        Err(error) => (false, format!("the minimum timestamp could not be held either: {error}")),
+    };
+    let message =
+        format!("MatrixOne {} does not protect a running BACKUP from garbage collection; {what}", facts.version);
+    findings.warn(Reason::NoGcProtection, message);
+    done
+}
+
+/// A hold that is left behind ends with the next one, or with a restart of the server.
+async fn release(server: &dyn Server) {
+    let released = async {
+        let mut session = server.connect().await?;
+        reply::done(&Statement::ReleaseMinTs, &ask(&mut *session, &Statement::ReleaseMinTs).await?)?;
+        Ok::<_, sql::Error>(())
+    };
+    // Bounded, because a worker that was told to stop has little time left.
+    match timeout(Duration::from_secs(5), released).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "releasing the minimum timestamp"),
+        Err(_) => tracing::warn!("no answer while releasing the minimum timestamp"),
+    }
+}

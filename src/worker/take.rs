@@ -1,0 +1,123 @@
+//! One try: the sequence of statements, what it left, where every byte lies, the proof, and the commit.
+
+use super::{
+    Failure,
+    backup::Attempt,
+    clean,
+    commit::Draft,
+    content,
+    ground::Ground,
+    method,
+    report::{Findings, Taken},
+    resolve::{Folder, Left, incomplete},
+    sequence::{self, Sequence},
+    statement::Ended,
+    trouble::Trouble,
+};
+use crate::{
+    api::{Method, Reason, TakenType},
+    plan::{AttemptDir, Catalog, Framing, resolve::Resolved},
+    sql::Statement,
+    store::Prefix,
+};
+
+impl Attempt<'_> {
+    /// Takes a backup into this folder, on this base.
+    pub(super) async fn take(
+        &self,
+        ground: &Ground,
+        dir: AttemptDir,
+        base: Option<&Catalog>,
+        findings: &mut Findings,
+    ) -> Result<Taken, Trouble> {
+        let Self { task, ports, watch } = self;
+        let prefix = Prefix::attempt(task.id, dir);
+        let statement = Statement::Backup {
+            label: task.subject.run.clone(),
+            target: method::target(task, ports.keys.as_ref(), &prefix)?,
+            parallelism: task.parallelism,
+            since: base.map(|b| b.backup_ts.to_string()),
+        };
+        tracing::info!(statement = statement.redacted(), "sending");
+        let (objects, place) = self.source()?;
+        let sequence =
+            sequence::run(&ports.server, &ground.facts, statement, (objects, &prefix), watch, findings).await?;
+        let folder = Folder { objects, place, attempt: self, dir };
+        watch.step("reading the list");
+        watch.race(self.finished(&folder, sequence.ended)).await??;
+        let Left { framing, sum, mut resolved, files } = watch.race(folder.resolve(base)).await??;
+        let (framing, hashed) = match task.method {
+            Method::Staged => {
+                watch.race(self.copy(&folder, framing, &files, &mut resolved)).await??;
+                (Framing::Raw, 0)
+            }
+            Method::Direct => (framing, watch.race(self.digest(&folder, framing, &mut resolved)).await??),
+        };
+        let assembled = resolved.assemble(files, (task.id, dir, framing), base).map_err(|e| incomplete(&e))?;
+        let hashed = hashed + watch.race(self.verify(&assembled)).await??;
+        let Sequence { exact_until, history, ended: _ } = sequence;
+        let draft = Draft { ground, dir, base, exact_until, backup_ts: sum.backup_ts, history };
+        Ok(self.commit(draft, assembled, hashed).await?)
+    }
+
+    /// The base could not carry an incremental backup: with `Auto` a full one is taken, in the same attempt.
+    pub(super) async fn fall_back(
+        &self,
+        ground: &Ground,
+        first: AttemptDir,
+        why: &str,
+        findings: &mut Findings,
+    ) -> Result<Taken, Trouble> {
+        if self.task.kind != crate::api::BackupType::Auto {
+            return Err(Trouble::Base(why.into()));
+        }
+        tracing::warn!(why, "taking a full backup instead");
+        findings.kind = Some(TakenType::Full);
+        findings.kind_reason = Some(why.into());
+        self.watch.step("removing the incremental try");
+        let (objects, _) = self.source()?;
+        let left = Prefix::attempt(self.task.id, first);
+        if let Err(why) = self.watch.race(clean::empty(objects, &left, |_| true)).await? {
+            // The full backup goes to a folder of its own; what is left costs space only.
+            tracing::warn!(why, "removing the incremental try");
+        }
+        self.take(ground, AttemptDir { fallback: true, ..first }, None, findings).await
+    }
+
+    /// Whether the server has written everything, and we see it.
+    async fn finished(&self, folder: &Folder<'_>, ended: Ended) -> Result<(), Failure> {
+        if folder.is_finished().await? {
+            return Ok(());
+        }
+        let empty = folder.is_empty().await?;
+        Err(match (ended, self.task.method) {
+            (Ended::Unknown, _) => Failure::new(
+                Reason::StatementUnknown,
+                "the connection broke during BACKUP, and what it left has no mo_meta: it did not finish",
+            ),
+            (Ended::Done, Method::Staged) if empty => {
+                let staging = self.task.staging.as_ref().map(|s| s.server_path.as_str()).unwrap_or_default();
+                let detail = format!("MatrixOne says that it has written below {staging}, and the worker sees nothing");
+                Failure::new(Reason::StagingNotShared, detail)
+            }
+            (Ended::Done, _) => Failure::new(Reason::BackupIncomplete, "MatrixOne said OK, and there is no mo_meta"),
+        })
+    }
+
+    /// Reads what the server lists without a digest. Returns how many objects that were.
+    async fn digest(&self, folder: &Folder<'_>, framing: Framing, resolved: &mut Resolved) -> Result<u64, Failure> {
+        self.watch.step("digests");
+        let rows: Vec<_> = resolved.unread().collect();
+        self.watch.total(rows.len() as u64, rows.iter().map(|r| r.size).sum());
+        let mut read = 0;
+        for row in rows {
+            let (size, sha256) = content::digest(folder.objects, &folder.key(&row.path), framing)
+                .await
+                .map_err(|e| folder.failed(&e))?;
+            resolved.found(row.id, size, sha256).map_err(|e| incomplete(&e))?;
+            self.watch.done(1, size);
+            read += 1;
+        }
+        Ok(read)
+    }
+}

@@ -1,0 +1,275 @@
+//! How far the attempt is, whether it still moves, and whether it must stop.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, Reporter, Untold};
+use crate::api::{Progress, Reason};
+
+/// Progress is written at most this often.
+const BEAT: Duration = Duration::from_secs(10);
+
+/// Tells the time of day.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What an attempt's steps share: its progress, its deadlines and its end.
+pub struct Watch {
+    reporter: Arc<dyn Reporter>,
+    clock: Clock,
+    run: String,
+    run_deadline: Duration,
+    stall_deadline: Duration,
+    started: Instant,
+    began: Timestamp,
+    progress: bool,
+    state: Mutex<State>,
+    stop: CancellationToken,
+    cause: OnceLock<Failure>,
+    superseded: AtomicBool,
+}
+
+struct State {
+    step: &'static str,
+    objects: u64,
+    bytes: u64,
+    total: Option<(u64, u64)>,
+    moved: Instant,
+    last: Option<(Instant, u64)>,
+}
+
+impl Watch {
+    /// Begins to watch an attempt. The token ends it from outside.
+    #[must_use]
+    pub fn new(
+        reporter: Arc<dyn Reporter>,
+        clock: Clock,
+        run: &str,
+        (run_deadline, stall_deadline): (Duration, Duration),
+        stop: CancellationToken,
+    ) -> Self {
+        let now = Instant::now();
+        let state = State { step: "starting", objects: 0, bytes: 0, total: None, moved: now, last: None };
+        let began = clock();
+        Self {
+            reporter,
+            clock,
+            began,
+            progress: true,
+            run: run.into(),
+            run_deadline,
+            stall_deadline,
+            started: now,
+            state: Mutex::new(state),
+            stop,
+            cause: OnceLock::new(),
+            superseded: AtomicBool::new(false),
+        }
+    }
+
+    /// For a kind whose status has no progress.
+    #[must_use]
+    pub fn without_progress(self) -> Self {
+        Self { progress: false, ..self }
+    }
+
+    /// When the attempt began.
+    #[must_use]
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// How long the attempt has been going on.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// A new step begins: its counters start at nothing.
+    pub fn step(&self, step: &'static str) {
+        tracing::info!(step, "step");
+        let mut state = self.state();
+        *state = State { step, objects: 0, bytes: 0, total: None, moved: Instant::now(), last: None };
+    }
+
+    /// What the step has to do.
+    pub fn total(&self, objects: u64, bytes: u64) {
+        self.state().total = Some((objects, bytes));
+    }
+
+    /// Some of it was done.
+    pub fn done(&self, objects: u64, bytes: u64) {
+        let mut state = self.state();
+        state.objects += objects;
+        state.bytes += bytes;
+        state.moved = Instant::now();
+    }
+
+    /// How much there is now, of a step that somebody else does. Standing still is not moving.
+    pub fn seen(&self, objects: u64, bytes: u64) {
+        let mut state = self.state();
+        if (state.objects, state.bytes) != (objects, bytes) {
+            (state.objects, state.bytes, state.moved) = (objects, bytes, Instant::now());
+        }
+    }
+
+    /// Waiting for something that need not move by itself.
+    pub fn alive(&self) {
+        self.state().moved = Instant::now();
+    }
+
+    /// Ends the attempt. The first cause counts.
+    pub fn stop(&self, cause: Failure) {
+        tracing::warn!(reason = %cause.reason, detail = cause.detail, "the attempt must stop");
+        let _: Result<(), Failure> = self.cause.set(cause);
+        self.stop.cancel();
+    }
+
+    /// Comes when the attempt must stop, with why.
+    pub async fn stopped(&self) -> Failure {
+        self.stop.cancelled().await;
+        self.cause()
+    }
+
+    /// Whether another run has taken over. Nothing this worker says counts any more, and it must not commit.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
+    }
+
+    fn supersede(&self, why: &str) {
+        self.superseded.store(true, Ordering::Release);
+        self.stop(Failure::interrupted(Reason::CommitConflict, why));
+    }
+
+    fn cause(&self) -> Failure {
+        let interrupted = || Failure::interrupted(Reason::Interrupted, "the worker was told to stop");
+        self.cause.get_or_init(interrupted).clone()
+    }
+
+    /// Carries on unless the attempt must stop.
+    pub async fn race<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            cause = self.stopped() => Err(cause),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Reports progress and minds the deadlines, until dropped.
+    pub async fn beat(&self) -> Infallible {
+        let every = BEAT.min(self.stall_deadline / 3).max(Duration::from_millis(100));
+        loop {
+            self.mind_deadlines();
+            match self.tell(None).await {
+                Ok(()) => {}
+                Err(Untold::Superseded(why)) => self.supersede(&why),
+                Err(untold @ (Untold::Later(_) | Untold::Refused(_))) => tracing::warn!(%untold, "no progress"),
+            }
+            sleep(every).await;
+        }
+    }
+
+    fn mind_deadlines(&self) {
+        let (standing, step) = {
+            let state = self.state();
+            (state.moved.elapsed(), state.step)
+        };
+        if self.elapsed() > self.run_deadline {
+            let limit = self.run_deadline.as_secs();
+            self.stop(Failure::new(
+                Reason::RunDeadlineExceeded,
+                format!("the attempt took longer than {limit} s ({step})"),
+            ));
+        } else if standing > self.stall_deadline {
+            let limit = self.stall_deadline.as_secs();
+            self.stop(Failure::new(Reason::Stalled, format!("nothing moved for {limit} s ({step})")));
+        }
+    }
+
+    /// Asks whether this run still counts. Silence of the API server is no refusal: the commit itself admits only one.
+    pub async fn still_counts(&self) -> Result<(), Failure> {
+        match self.tell(None).await {
+            Err(Untold::Superseded(why)) => {
+                self.supersede(&why);
+                Err(self.cause())
+            }
+            Ok(()) | Err(Untold::Later(_) | Untold::Refused(_)) => Ok(()),
+        }
+    }
+
+    /// Sends the status once: progress, and the report when there is one.
+    pub async fn tell(&self, report: Option<&Value>) -> Result<(), Untold> {
+        if !self.progress {
+            return self.reporter.send(&serde_json::json!({"report": report})).await;
+        }
+        let progress = self.progress(report.map(|r| r["outcome"] == "Succeeded"));
+        let progress = serde_json::to_value(progress).map_err(|e| Untold::Refused(e.to_string()))?;
+        let status = match report {
+            Some(report) => serde_json::json!({"report": report, "progress": progress}),
+            None => serde_json::json!({"progress": progress}),
+        };
+        self.reporter.send(&status).await
+    }
+
+    fn progress(&self, ended: Option<bool>) -> Progress {
+        let mut state = self.state();
+        let now = Instant::now();
+        let rate = state.last.and_then(|(then, bytes)| {
+            let seconds = now.duration_since(then).as_secs_f64();
+            #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+            let rate = state.bytes.saturating_sub(bytes) as f64 / seconds;
+            #[expect(clippy::cast_possible_truncation, reason = "far below 2^63")]
+            (seconds > 0.0).then_some(rate as i64)
+        });
+        state.last = Some((now, state.bytes));
+        let left = state.total.map(|(_, total)| signed(total.saturating_sub(state.bytes)));
+        Progress {
+            run: self.run.clone(),
+            heartbeat: Some(Time(self.now())),
+            text: if ended == Some(true) { "100%".into() } else { text(&state) },
+            step: state.step.into(),
+            objects: signed(state.objects),
+            total_objects: state.total.map(|(objects, _)| signed(objects)),
+            bytes: signed(state.bytes),
+            total_bytes: state.total.map(|(_, bytes)| signed(bytes)),
+            bytes_per_second: rate,
+            eta_seconds: left.zip(rate.filter(|r| *r > 0)).map(|(left, rate)| left / rate),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One short text for people.
+fn text(state: &State) -> String {
+    match state.total {
+        Some((_, total)) if total > 0 => format!("{}%", state.bytes.min(total).saturating_mul(100) / total),
+        Some(_) | None => state.step.into(),
+    }
+}
+
+/// A count for a status, whose numbers are signed.
+pub fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,210 @@
+//! From a Task and the files of the Pod to the ports of a worker.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, Place, Ports};
+use crate::{
+    api::{Reason, S3Location, ServerSideEncryptionType, TlsMode},
+    sql::{Encryption, MatrixOne},
+    store::{self, Bucket, Keys, Objects, Patience, Retrying, Volume, credentials},
+    task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, mount},
+};
+
+/// Where the files of the Pod lie; tests put them elsewhere.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// See [`mount::SQL`].
+    pub sql: PathBuf,
+    /// See [`mount::SQL_CA`].
+    pub sql_ca: PathBuf,
+    /// See [`mount::STORE`].
+    pub store: PathBuf,
+    /// See [`mount::STORE_CA`].
+    pub store_ca: PathBuf,
+    /// See [`mount::STAGING`].
+    pub staging: PathBuf,
+    /// See [`mount::REPOSITORY`].
+    pub repository: PathBuf,
+}
+
+/// Where bytes lie.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The repository.
+    pub repository: Arc<dyn Objects>,
+    /// What kind of place it is, for the words of an error.
+    pub kind: Place,
+    /// The folder shared with MatrixOne.
+    pub staging: Option<Arc<dyn Objects>>,
+}
+
+impl Files {
+    /// Where the operator mounts them.
+    #[must_use]
+    pub fn of_the_pod() -> Self {
+        Self {
+            sql: mount::SQL.into(),
+            sql_ca: mount::SQL_CA.into(),
+            store: mount::STORE.into(),
+            store_ca: mount::STORE_CA.into(),
+            staging: mount::STAGING.into(),
+            repository: mount::REPOSITORY.into(),
+        }
+    }
+
+    /// What a backup works with.
+    pub fn ports(&self, task: &BackupTask, stop: &CancellationToken) -> Result<Ports, Failure> {
+        let Places { repository, kind: _, staging } = self.places(&task.storage, task.staging.as_ref(), stop)?;
+        Ok(Ports {
+            repository,
+            staging,
+            server: Arc::new(self.server(&task.cluster)?),
+            keys: self.keys(&task.storage)?,
+        })
+    }
+
+    /// The repository and the staging folder.
+    pub fn places(
+        &self,
+        storage: &StorageTask,
+        staging: Option<&StagingTask>,
+        stop: &CancellationToken,
+    ) -> Result<Places, Failure> {
+        let kind = Place::of(&storage.location);
+        let failed = |e: crate::store::Error| Failure::of_store(kind, &e);
+        let repository: Arc<dyn Objects> = match &storage.location {
+            Location::S3(s3) => {
+                let ca = s3
+                    .ca_secret
+                    .as_ref()
+                    .map(|_| credentials::read_ca(&self.store_ca))
+                    .transpose()
+                    .map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))?;
+                let keys = self.keys(storage)?;
+                Arc::new(Bucket::open(&bucket(s3), keys.as_ref(), ca.as_deref()).map_err(failed)?)
+            }
+            Location::Volume(volume) => Arc::new(Volume::open(&self.repository, &volume.path).map_err(failed)?),
+        };
+        let staging: Option<Arc<dyn Objects>> = match staging {
+            Some(staging) => {
+                let opened = Volume::open(&self.staging, &staging.path);
+                Some(Arc::new(opened.map_err(|e| Failure::of_store(Place::Staging, &e))?))
+            }
+            None => None,
+        };
+        let patient =
+            |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
+        Ok(Places { repository: patient(repository), kind, staging: staging.map(patient) })
+    }
+
+    /// The server, with the login of its Secret.
+    pub fn server(&self, cluster: &ClusterTask) -> Result<MatrixOne, Failure> {
+        let login = |name| required(&self.sql.join(name), Reason::LoginFailed);
+        let user = login("username")?;
+        let password = login("password")?;
+        let authorities = if cluster.tls_ca {
+            let pem = required(&self.sql_ca.join("ca.crt"), Reason::ServerTlsUntrusted)?;
+            Some(pem.into_bytes())
+        } else {
+            None
+        };
+        Ok(MatrixOne {
+            host: cluster.host.clone(),
+            port: cluster.port,
+            user,
+            password: SecretString::from(password),
+            encryption: match cluster.tls {
+                TlsMode::Disabled => Encryption::Disabled,
+                TlsMode::Preferred => Encryption::Preferred,
+                TlsMode::Required => Encryption::Required,
+            },
+            authorities,
+            server_name: cluster.server_name.clone(),
+        })
+    }
+
+    /// The keys of the store, when its BackupStorage names a Secret.
+    fn keys(&self, storage: &StorageTask) -> Result<Option<Keys>, Failure> {
+        match &storage.location {
+            Location::S3(s3) if s3.credentials_secret.is_some() => {
+                let keys = Keys::read(&self.store);
+                keys.map(Some).map_err(|e| Failure::new(Reason::StorageCredentialsMissing, e.to_string()))
+            }
+            Location::S3(_) | Location::Volume(_) => Ok(None),
+        }
+    }
+}
+
+fn bucket(s3: &S3Location) -> store::Place {
+    store::Place {
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        path_style: s3.path_style,
+        role_arn: s3.role_arn.clone(),
+        storage_class: s3.storage_class.clone(),
+        encryption: s3.server_side_encryption.as_ref().map(|sse| match sse.type_ {
+            ServerSideEncryptionType::AES256 => store::Encryption::Aes256,
+            ServerSideEncryptionType::KMS => store::Encryption::Kms(sse.kms_key_id.clone()),
+        }),
+        checksums: s3.checksums,
+    }
+}
+
+/// A file of a Secret. Editors and `kubectl create secret --from-file` leave a line end behind, which is no part of it.
+fn required(path: &Path, reason: Reason) -> Result<String, Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bad = |detail: String| Failure::new(reason, format!("failed to read {name} of the Secret: {detail}"));
+    let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| bad("it is no UTF-8".into()))?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() || text.contains('\0') {
+        return Err(bad("it is empty, or holds a NUL".into()));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn cluster() -> ClusterTask {
+        ClusterTask { host: "mo".into(), port: 6001, tls: TlsMode::Required, tls_ca: false, server_name: None }
+    }
+
+    #[rstest]
+    #[case(Some(b"111\n".as_slice()), Ok("111"))]
+    #[case(Some(b"1 1\r\n"), Ok("1 1"))]
+    #[case(Some(b"\n"), Err("empty"))]
+    #[case(Some(b"canary\0"), Err("NUL"))]
+    #[case(Some(b"\xffcanary"), Err("UTF-8"))]
+    #[case(None, Err("password"))]
+    fn a_login_comes_from_files(#[case] password: Option<&[u8]>, #[case] expected: Result<&str, &str>) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("username"), "sys#dump").unwrap();
+        if let Some(password) = password {
+            std::fs::write(folder.path().join("password"), password).unwrap();
+        }
+        let files = Files { sql: folder.path().into(), ..Files::of_the_pod() };
+        match (files.server(&cluster()), expected) {
+            (Ok(server), Ok(password)) => {
+                assert_eq!((server.user.as_str(), server.password.expose_secret()), ("sys#dump", password));
+                assert_eq!(server.encryption, Encryption::Required);
+            }
+            (Err(failure), Err(why)) => {
+                assert!(failure.detail.contains(why) && !failure.detail.contains("canary"), "{failure}");
+            }
+            (got, expected) => panic!("{got:?} instead of {expected:?}"),
+        }
+    }
+}

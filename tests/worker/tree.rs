@@ -1,0 +1,73 @@
+//! What MatrixOne leaves behind, made small: eight objects and the files around them.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+/// One BACKUP's files as `(path below its folder, stored bytes)`, in the order in which the server writes them.
+pub fn files(full: bool, framed: bool, at: i64) -> Vec<(String, Bytes)> {
+    let mut files = Vec::new();
+    let mut list = String::new();
+    let mut total = 0;
+    for n in 0..8_u8 {
+        // The first five were there before: an incremental backup does not copy them. The last is rewritten by BACKUP
+        // and has no digest in the list.
+        let copied = full || n >= 5;
+        let content = content(n);
+        let name = name(n);
+        let digest = if copied && n != 7 { hex(&content) } else { String::new() };
+        list.push_str(&format!("{name},{},{digest},{copied},{at}-1\n", content.len()));
+        total += content.len();
+        if copied {
+            files.push((format!("tae/{name}"), stored(&content, framed)));
+        }
+    }
+    let checkpoint = vec![b'c'; 300];
+    let name = format!("ckp/meta_0-0_{at}-1.ckp");
+    list.push_str(&format!("{name},{},,true,{at}-1\n", checkpoint.len()));
+    total += checkpoint.len();
+    files.push((format!("tae/{name}"), stored(&checkpoint, framed)));
+    let kind = if full { "full" } else { "incremental" };
+    let sum = format!("2026-11-21 00:13:57,{total},{at}-1,{kind}\n");
+    let meta = "version,0823,\nbuildinfo,GoVersion: go1.26|BranchName: v|CommitID: 01ae8eca8|BuildTime: 1|Version: v,\n\
+                launchconfig,cn,cn.toml_01a1fb9e-2560-7b91-9479-9d72d684aabd\n";
+    with_companion(
+        &mut files,
+        "config/cn.toml_01a1fb9e-2560-7b91-9479-9d72d684aabd",
+        b"service-type = \"CN\"\n",
+        false,
+    );
+    with_companion(&mut files, "tae/tae_list", list.as_bytes(), framed);
+    with_companion(&mut files, "tae/tae_sum", sum.as_bytes(), framed);
+    with_companion(&mut files, "hakeeper/hk_data", b"\x08\x01_mo_bootstrap", framed);
+    with_companion(&mut files, "mo_meta", meta.as_bytes(), false);
+    files
+}
+
+/// Content of an object; the third is larger than a piece of a stream and than a block.
+pub fn content(n: u8) -> Vec<u8> {
+    let length = if n == 3 { 150_000 } else { 700 + usize::from(n) * 900 };
+    (0..length).map(|i| u8::try_from(i % 251).unwrap().wrapping_mul(n + 1)).collect()
+}
+
+/// Name of an object.
+pub fn name(n: u8) -> String {
+    let number = if n == 7 { 1000 } else { 0 };
+    format!("01a1fb9e-18cd-70d1-b5d7-3c23979186{n:02x}_{number:05}")
+}
+
+fn with_companion(files: &mut Vec<(String, Bytes)>, path: &str, content: &[u8], framed: bool) {
+    files.push((path.into(), stored(content, framed)));
+    files.push((format!("{path}.sha256"), stored(&Sha256::digest(content), framed)));
+}
+
+fn hex(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn stored(content: &[u8], framed: bool) -> Bytes {
+    if !framed {
+        return Bytes::copy_from_slice(content);
+    }
+    let block = |payload: &[u8]| [&crc32c::crc32c(payload).to_le_bytes(), payload].concat();
+    content.chunks(2044).flat_map(block).collect()
+}
