@@ -38,7 +38,7 @@ fn assert_whole(rig: &Rig) {
 #[rstest]
 #[case("v1.2.4")]
 #[case("v4.2.0")]
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_full_and_an_incremental_backup(#[case] version: &'static str) {
     let first = Rig::new(version);
     let report = first.run(&first.task(1, BackupType::Auto)).await;

@@ -38,9 +38,9 @@ impl Attempt<'_> {
             return Ok(catalogs.into_iter().find(|c| c.id == id));
         }
         let why = match (choice.reason(task.base), task.base) {
-            (Some((id, why)), _) => format!("backup {id} cannot be the base: {why}"),
+            (Some((id, why)), _) => format!("the newest candidate {id} cannot be the base: {why}"),
             (None, Some(named)) => {
-                let detail = format!("backup {named}, named as base, is not in the repository");
+                let detail = format!("the backup {named}, named as base, is not in the repository");
                 return Err(Failure::new(Reason::BaseNotFound, detail));
             }
             (None, None) => "the repository holds no backup yet".to_owned(),

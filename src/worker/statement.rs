@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::TryStreamExt as _;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Failure, Watch};
 use crate::{
@@ -12,8 +12,6 @@ use crate::{
     store::{Objects, Prefix},
 };
 
-/// How often is looked while a statement runs.
-const LOOK: Duration = Duration::from_secs(5);
 /// Limit of a statement that answers at once. A checkpoint has its own.
 const SHORT: Duration = Duration::from_secs(60);
 /// Limit of the wait for a cancelled statement, within the grace of a Pod.
@@ -60,7 +58,7 @@ pub async fn clear_the_way(server: &dyn Server, uid: &str, watch: &Watch) -> Res
         }
         // Servers before 4.2 go on copying after a KILL; nothing else may start until they are done.
         watch.alive();
-        sleep(LOOK).await;
+        watch.pause().await;
     }
 }
 
@@ -115,7 +113,7 @@ fn lost(detail: &str) -> sql::Error {
 async fn look_on(server: &dyn Server, label: &str, target: &dyn Objects, prefix: &Prefix, watch: &Watch) {
     let mut unseen = 0;
     loop {
-        sleep(LOOK).await;
+        watch.pause().await;
         see(target, prefix, watch).await;
         match is_running(server, label).await {
             Ok(false) => unseen += 1,
@@ -136,7 +134,7 @@ async fn wait_until_gone(server: &dyn Server, label: &str, target: &dyn Objects,
             Ok(true) => see(target, prefix, watch).await,
             Err(error) => tracing::warn!(%error, "looking for the statement"),
         }
-        sleep(LOOK).await;
+        watch.pause().await;
     }
 }
 

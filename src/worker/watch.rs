@@ -22,6 +22,9 @@ use crate::api::{Progress, Reason};
 /// Progress is written at most this often.
 const BEAT: Duration = Duration::from_secs(10);
 
+/// What somebody else does is looked at this often.
+const PACE: Duration = Duration::from_secs(5);
+
 /// Tells the time of day.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -35,6 +38,7 @@ pub struct Watch {
     started: Instant,
     began: Timestamp,
     progress: bool,
+    pace: Duration,
     state: Mutex<State>,
     stop: CancellationToken,
     cause: OnceLock<Failure>,
@@ -68,6 +72,7 @@ impl Watch {
             clock,
             began,
             progress: true,
+            pace: PACE,
             run: run.into(),
             run_deadline,
             stall_deadline,
@@ -77,6 +82,17 @@ impl Watch {
             cause: OnceLock::new(),
             superseded: AtomicBool::new(false),
         }
+    }
+
+    /// Looks more or less often at what others do than every five seconds.
+    #[must_use]
+    pub fn with_pace(self, pace: Duration) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// The pause between two looks at what somebody else does.
+    pub async fn pause(&self) {
+        sleep(self.pace).await;
     }
 
     /// For a kind whose status has no progress.

@@ -183,11 +183,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Some(b"111\n".as_slice()), Ok("111"))]
-    #[case(Some(b"1 1\r\n"), Ok("1 1"))]
-    #[case(Some(b"\n"), Err("empty"))]
-    #[case(Some(b"canary\0"), Err("NUL"))]
-    #[case(Some(b"\xffcanary"), Err("UTF-8"))]
+    #[case(Some(&b"111\n"[..]), Ok("111"))]
+    #[case(Some(&b"1 1\r\n"[..]), Ok("1 1"))]
+    #[case(Some(&b"\n"[..]), Err("empty"))]
+    #[case(Some(&b"canary\0"[..]), Err("NUL"))]
+    #[case(Some(&b"\xffcanary"[..]), Err("UTF-8"))]
     #[case(None, Err("password"))]
     fn a_login_comes_from_files(#[case] password: Option<&[u8]>, #[case] expected: Result<&str, &str>) {
         let folder = tempfile::tempdir().unwrap();

@@ -101,7 +101,8 @@ impl Rig {
 
     pub fn watch(&self, task: &BackupTask, stop: CancellationToken) -> Watch {
         let clock = Arc::new(|| Timestamp::UNIX_EPOCH + Duration::from_secs(1_795_220_000));
-        Watch::new(self.told.clone(), clock, &task.subject.run, (task.run_deadline, task.stall_deadline), stop)
+        let limits = (task.run_deadline, task.stall_deadline);
+        Watch::new(self.told.clone(), clock, &task.subject.run, limits, stop).with_pace(Duration::from_millis(1))
     }
 
     pub async fn run(&self, task: &BackupTask) -> BackupReport {
