@@ -1,7 +1,10 @@
 //! Content on its way: read without frames, hashed, and written elsewhere. Nothing large is ever held.
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{BoxStream, Fuse},
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -62,7 +65,7 @@ async fn pour(content: &mut Content, writer: &mut dyn ObjectWriter) -> Result<()
 
 /// The content of an object, chunk by chunk.
 struct Content {
-    pieces: futures::stream::BoxStream<'static, Result<Bytes, Error>>,
+    pieces: Fuse<BoxStream<'static, Result<Bytes, Error>>>,
     deframer: Option<Deframer>,
     hasher: Sha256,
     size: u64,
@@ -71,7 +74,7 @@ struct Content {
 
 impl Content {
     async fn open(from: &dyn Objects, key: &Key, framed: Framing) -> Result<Self, Error> {
-        let pieces = from.read(key, None).await?;
+        let pieces = from.read(key, None).await?.fuse();
         let deframer = match framed {
             Framing::Raw => None,
             Framing::Crc2048 => Some(Deframer::default()),
