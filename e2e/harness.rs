@@ -15,6 +15,7 @@ pub mod node;
 pub mod pod;
 pub mod pod_status;
 pub mod ports;
+pub mod product;
 pub mod programs;
 pub mod rig;
 pub mod run_folder;

@@ -78,6 +78,14 @@ impl MatrixOne {
         self.folder.path().join("staging")
     }
 
+    /// A fresh folder below [`MatrixOne::staging`], for one test.
+    pub fn shared_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.staging().join(name);
+        std::fs::create_dir_all(&folder)?;
+        own(&folder)?;
+        Ok(folder)
+    }
+
     pub fn tail(&self, lines: usize) -> String {
         self.process.tail(lines)
     }

@@ -6,10 +6,12 @@ use tokio::sync::OnceCell;
 
 use super::cluster::{Cluster, Options};
 use super::matrixone::MatrixOne;
+use super::product::Product;
 use super::s3::{Kind, S3};
 
 #[derive(Default)]
 pub struct Rig {
+    product: OnceCell<Product>,
     cluster: OnceCell<Cluster>,
     versitygw: OnceCell<S3>,
     minio: OnceCell<S3>,
@@ -21,6 +23,12 @@ impl Rig {
     /// One node, default settings. A test that loses nodes or kills the control plane boots its own.
     pub async fn cluster(&self) -> anyhow::Result<&Cluster> {
         self.cluster.get_or_try_init(|| timed("Kubernetes", Cluster::boot(Options::default()))).await
+    }
+
+    /// The chart, installed into [`Rig::cluster`].
+    pub async fn product(&self) -> anyhow::Result<&Product> {
+        let cluster = self.cluster().await?;
+        self.product.get_or_try_init(|| timed("the operator", Product::install(cluster))).await
     }
 
     pub async fn s3(&self, kind: Kind) -> anyhow::Result<&S3> {

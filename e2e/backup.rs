@@ -1,0 +1,220 @@
+//! A `Backup` from `kubectl apply` to a proven copy in a bucket.
+
+use anyhow::{Context as _, ensure};
+use mo_backup::api::{Backup, TakenType};
+use serde_json::json;
+
+use crate::harness::namespace::Namespace;
+use crate::harness::rig::Rig;
+use crate::harness::s3::{Kind, SECRET_KEY};
+use crate::harness::trial::Test;
+use crate::scene::{Scene, claim, completed, failed, merge, s3_spec, secret, secrets, staged, storage_ready};
+use crate::test;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        test!(full_and_incremental_to_versitygw),
+        test!(full_to_minio),
+        test!(direct_to_a_volume),
+        test!(refusals_say_what_to_do),
+        test!(deletion_removes_what_it_may),
+        test!(two_namespaces_take_turns),
+        test!(namespace_deletion_lets_go),
+    ]
+}
+
+async fn full_and_incremental_to_versitygw(rig: &Rig) -> anyhow::Result<()> {
+    let scene = Scene::set(rig, "versitygw", Kind::Versitygw).await?;
+    let Scene { namespace, matrixone, bucket, staging } = &scene;
+    let rows = "insert into main_line.t select result, 'row' from generate_series(1,2000) g";
+    matrixone.execute(&["create database main_line", "create table main_line.t(id int, v varchar(20))", rows]).await?;
+    scene.back_up("first", json!({"verify": "Full"})).await?;
+    let first = completed(namespace, "first").await?;
+    matrixone.execute(&[rows]).await?;
+    scene.back_up("second", json!({})).await?;
+    let second = completed(namespace, "second").await?;
+
+    let report = |b: &Backup| b.status.clone().and_then(|s| s.report).context("no report");
+    let (full, incremental) = (report(&first)?, report(&second)?);
+    ensure!(full.type_ == Some(TakenType::Full), "the first backup is {:?}", full.type_);
+    ensure!(incremental.type_ == Some(TakenType::Incremental), "the second: {:?}", incremental);
+    ensure!(incremental.base == full.id, "the base is {:?}", incremental.base);
+    ensure!(incremental.copied_bytes < incremental.bytes, "nothing was reused: {incremental:?}");
+    let keys: Vec<String> = bucket.list("prod/").await?.into_iter().map(|(key, _)| key).collect();
+    for report in [&full, &incremental] {
+        let manifest = report.manifest.as_ref().context("no manifest")?;
+        ensure!(keys.iter().any(|k| *k == format!("prod/{}", manifest.key)), "{} is not in the bucket", manifest.key);
+    }
+    let left = std::fs::read_dir(staging)?.count();
+    ensure!(left == 0, "{left} things are left in the staging folder");
+    let table = namespace.cluster.kubectl(&["get", "backups", "-A"]).await?;
+    let widest = table.lines().map(|l| l.chars().count()).max().unwrap_or_default();
+    ensure!(widest <= 120, "kubectl get backups -A is {widest} wide:\n{table}");
+    namespace.kubectl(&["wait", "--for=condition=Complete", "backup/second", "--timeout=1s"]).await?;
+    let wrong = namespace.kubectl(&["wait", "--for=condition=Failed", "backup/second", "--timeout=1s"]).await;
+    ensure!(wrong.is_err(), "kubectl wait for Failed returned for a good backup");
+    no_secret(namespace).await?;
+    scene.namespace.delete().await
+}
+
+/// The secret key of the store stands in no object but its Secret, and in no log.
+async fn no_secret(namespace: &Namespace<'_>) -> anyhow::Result<()> {
+    for kinds in ["backups,backupstorages,jobs,pods,events,configmaps", "events.events.k8s.io"] {
+        let seen = namespace.kubectl(&["get", kinds, "-o", "yaml"]).await?;
+        ensure!(!seen.contains(SECRET_KEY), "the secret key stands in {kinds}");
+    }
+    let logs = namespace.cluster.account(&namespace.name).await;
+    ensure!(!logs.contains(SECRET_KEY), "the secret key stands in a log");
+    Ok(())
+}
+
+async fn full_to_minio(rig: &Rig) -> anyhow::Result<()> {
+    let scene = Scene::set(rig, "minio", Kind::Minio).await?;
+    scene.back_up("only", json!({"type": "Full", "verify": "Sample"})).await?;
+    completed(&scene.namespace, "only").await?;
+    scene.namespace.delete().await
+}
+
+async fn direct_to_a_volume(rig: &Rig) -> anyhow::Result<()> {
+    rig.product().await?;
+    let matrixone = rig.matrixone().await?;
+    let namespace = Namespace::create(rig.cluster().await?, "volume").await?;
+    secrets(&namespace).await?;
+    let folder = matrixone.shared_folder(&namespace.name)?;
+    claim(&namespace, "repository", &folder).await?;
+    let storage = json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage", "metadata": {"name": "store"},
+        "spec": {"type": "Volume", "volume": {"claim": "repository", "path": "prod", "serverPath": folder}}});
+    namespace.apply(&storage.to_string()).await?;
+    storage_ready(&namespace).await?;
+    let direct = json!({"staging": null, "method": "Direct", "verify": "Full"});
+    for name in ["first", "second"] {
+        namespace.apply(&staged(name, matrixone, &folder, direct.clone()).to_string()).await?;
+        completed(&namespace, name).await?;
+    }
+    let second = namespace.api::<Backup>().get("second").await?.status.and_then(|s| s.report).context("no report")?;
+    ensure!(second.type_ == Some(TakenType::Incremental), "the second backup is {:?}", second.type_reason);
+    namespace.delete().await
+}
+
+async fn refusals_say_what_to_do(rig: &Rig) -> anyhow::Result<()> {
+    let scene = Scene::set(rig, "refusals", Kind::Versitygw).await?;
+    let Scene { namespace, matrixone, bucket, staging } = &scene;
+    let before = bucket.list("").await?;
+    let name = format!("acc{}", namespace.name.replace('-', ""));
+    matrixone
+        .execute(&[
+            &format!("create account {name} admin_name 'admin' identified by '111'"),
+            &format!("create user {name} identified by '111'"),
+        ])
+        .await?;
+    secret(namespace, "wrong", &[("username", "root"), ("password", "not-it")]).await?;
+    secret(namespace, "tenant", &[("username", &format!("{name}#admin")), ("password", "111")]).await?;
+    secret(namespace, "weak", &[("username", &name), ("password", "111")]).await?;
+    let nobody = crate::harness::ports::reserve()?;
+    let s3_port: u16 = rig.s3(Kind::Versitygw).await?.endpoint().rsplit(':').next().unwrap_or_default().parse()?;
+    let login = |secret: &str| json!({"cluster": {"credentialsSecret": {"name": secret}}});
+    let cases = [
+        ("wrong-password", login("wrong"), "LoginFailed"),
+        ("tenant-account", login("tenant"), "NotSysAccount"),
+        ("weak-role", login("weak"), "RoleTooWeak"),
+        ("nobody-there", json!({"cluster": {"address": {"port": nobody.first}}}), "ServerUnreachable"),
+        ("no-matrixone", json!({"cluster": {"address": {"port": s3_port}}}), "NotMatrixOne"),
+        ("no-base", json!({"type": "Incremental"}), "BaseNotUsable"),
+        ("direct-to-s3", json!({"staging": null, "method": "Direct"}), "MethodNotSupported"),
+    ];
+    let once = json!({"retry": {"limit": 0}});
+    for (case, patch, _) in &cases {
+        let mut backup = staged(case, matrixone, staging, patch.clone());
+        merge(&mut backup["spec"], once.clone());
+        namespace.apply(&backup.to_string()).await?;
+    }
+    for (case, _, reason) in &cases {
+        let message = failed(namespace, case, reason).await?;
+        ensure!(message.len() > 20, "{case}: the message says too little: {message:?}");
+        let wait = ["wait", "--for=condition=Complete", &format!("backup/{case}"), "--timeout=1s"];
+        ensure!(namespace.kubectl(&wait).await.is_err(), "kubectl wait for Complete returned for {case}");
+        namespace.kubectl(&["wait", "--for=condition=Failed", &format!("backup/{case}"), "--timeout=1s"]).await?;
+    }
+    ensure!(bucket.list("").await? == before, "something was written");
+    ensure!(std::fs::read_dir(staging)?.count() == 0, "something is left in the staging folder");
+    bad_stores(rig, namespace).await?;
+    scene.namespace.delete().await
+}
+
+/// Storages that cannot work: the probe says why.
+async fn bad_stores(rig: &Rig, namespace: &Namespace<'_>) -> anyhow::Result<()> {
+    secret(namespace, "wrong-keys", &[("access_key_id", "test"), ("secret_access_key", "wrong-secret")]).await?;
+    let endpoint = rig.s3(Kind::Versitygw).await?.endpoint();
+    let nobody = crate::harness::ports::reserve()?;
+    let cases = [
+        ("no-bucket", json!({"bucket": "no-such-bucket"}), "BucketNotFound"),
+        ("wrong-keys", json!({"credentialsSecret": {"name": "wrong-keys"}}), "StorageCredentialsRejected"),
+        ("wrong-region", json!({"region": "eu-west-9"}), "RegionMismatch"),
+        ("nobody", json!({"endpoint": format!("http://127.0.0.1:{}", nobody.first)}), "StorageUnreachable"),
+    ];
+    for (name, patch, _) in &cases {
+        let mut s3 = s3_spec(&endpoint, &namespace.name);
+        merge(&mut s3, patch.clone());
+        let storage = json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage",
+            "metadata": {"name": name}, "spec": {"type": "S3", "s3": s3}});
+        namespace.apply(&storage.to_string()).await?;
+    }
+    for (name, _, reason) in &cases {
+        let query = ["get", "backupstorage", name, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}"];
+        let what = format!("BackupStorage {name} to say {reason}");
+        let limit = std::time::Duration::from_secs(90);
+        namespace
+            .until(&what, limit, || async { Ok((namespace.kubectl(&query).await? == *reason).then_some(())) })
+            .await?;
+    }
+    Ok(())
+}
+
+async fn deletion_removes_what_it_may(rig: &Rig) -> anyhow::Result<()> {
+    let scene = Scene::set(rig, "deletion", Kind::Versitygw).await?;
+    let Scene { namespace, bucket, .. } = &scene;
+    let delete = json!({"deletionPolicy": "Delete"});
+    for name in ["base", "child"] {
+        scene.back_up(name, delete.clone()).await?;
+        completed(namespace, name).await?;
+    }
+    let id = |b: Backup| b.status.and_then(|s| s.report).and_then(|r| r.id).context("no id");
+    let base = id(namespace.api::<Backup>().get("base").await?)?;
+    namespace.kubectl(&["delete", "backup/base", "--timeout=90s"]).await?;
+    let left = bucket.list(&format!("prod/data/{base}/")).await?;
+    ensure!(!left.is_empty(), "objects that the incremental needs are gone");
+    let entry = format!("prod/catalog/{base}.json");
+    ensure!(
+        bucket.list("prod/catalog/").await?.iter().all(|(k, _)| *k != entry),
+        "the entry of the base is still there"
+    );
+    namespace.kubectl(&["delete", "backup/child", "--timeout=90s"]).await?;
+    let left: Vec<_> = bucket.list("prod/data/").await?;
+    ensure!(left.is_empty(), "left behind: {left:?}");
+    scene.namespace.delete().await
+}
+
+async fn two_namespaces_take_turns(rig: &Rig) -> anyhow::Result<()> {
+    let one = Scene::set(rig, "turn-a", Kind::Versitygw).await?;
+    let two = Scene::set(rig, "turn-b", Kind::Versitygw).await?;
+    one.back_up("b", json!({"type": "Full", "verify": "Full"})).await?;
+    two.back_up("b", json!({"type": "Full"})).await?;
+    let queued = two.namespace.until("the second backup to be queued", std::time::Duration::from_secs(30), || async {
+        let status = two.namespace.api::<Backup>().get("b").await?.status.unwrap_or_default();
+        Ok(status.run.queue.filter(|q| q.position >= 1 && !q.running.is_empty()))
+    });
+    let place = queued.await?;
+    ensure!(!place.running.is_empty(), "the queue does not say who runs: {place:?}");
+    completed(&one.namespace, "b").await?;
+    completed(&two.namespace, "b").await?;
+    one.namespace.delete().await?;
+    two.namespace.delete().await
+}
+
+async fn namespace_deletion_lets_go(rig: &Rig) -> anyhow::Result<()> {
+    let scene = Scene::set(rig, "goodbye", Kind::Versitygw).await?;
+    scene.back_up("done", json!({"deletionPolicy": "Delete"})).await?;
+    completed(&scene.namespace, "done").await?;
+    scene.back_up("running", json!({"type": "Full", "verify": "Full"})).await?;
+    scene.namespace.delete().await
+}
