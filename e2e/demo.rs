@@ -14,7 +14,7 @@ use harness::matrixone::MatrixOne;
 use harness::namespace::Namespace;
 use harness::product::Product;
 use harness::s3::{Bucket, Kind, S3};
-use mo_backup::api::{Backup, BackupStorage};
+use mo_backup::api::Backup;
 use serde_json::{Value, json};
 
 #[tokio::main]
@@ -82,7 +82,8 @@ impl Demo {
     /// Applies an example with the addresses of this machine, and follows it to its end.
     async fn back_up(&self, namespace: &Namespace<'_>, matrixone: &MatrixOne, file: &str) -> anyhow::Result<()> {
         let folder = matrixone.shared_folder(&namespace.name)?;
-        let mut here = scene::staged("", matrixone, &folder, json!({}));
+        let user = json!({"job": {"runAs": {"user": harness::matrixone::USER}}});
+        let mut here = scene::staged("", matrixone, &folder, user);
         here.as_object_mut().map(|object| object.remove("metadata"));
         let object = example(file, "Backup", here)?;
         let name = object["metadata"]["name"].as_str().context("the example has no name")?.to_string();
@@ -113,7 +114,8 @@ fn example(file: &str, kind: &str, here: Value) -> anyhow::Result<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(file);
     let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let documents = text.split("\n---\n").map(serde_saphyr::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
-    let mut object = documents.into_iter().find(|d| d["kind"] == kind).with_context(|| format!("no {kind} in {file}"))?;
+    let mut object =
+        documents.into_iter().find(|d| d["kind"] == kind).with_context(|| format!("no {kind} in {file}"))?;
     object["metadata"].as_object_mut().map(|metadata| metadata.remove("namespace"));
     scene::merge(&mut object, here);
     Ok(object)
