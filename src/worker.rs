@@ -5,7 +5,6 @@ mod backup;
 mod base;
 mod clean;
 mod commit;
-mod content;
 mod copy;
 mod failure;
 mod ground;
@@ -26,7 +25,7 @@ mod verify;
 mod watch;
 mod wire;
 
-pub use backup::{Ports, backup};
+pub use backup::{Ports, Staging, backup};
 pub use failure::{Failure, Place};
 pub use probe::probe;
 pub use purge::purge;

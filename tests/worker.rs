@@ -51,6 +51,6 @@ async fn a_full_and_an_incremental_backup(#[case] version: &'static str) {
     assert_eq!((report.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Incremental)), "{report:#?}");
     assert_eq!(report.base, Some(first.id.to_string()));
     assert_whole(&second);
-    assert_eq!(second.staging.keys(), Vec::<String>::new());
+    assert_eq!(second.staged(), Vec::<String>::new());
     assert_eq!(second.server.is_held(), false);
 }

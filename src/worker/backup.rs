@@ -1,6 +1,6 @@
 //! One attempt of a backup, from the first look to the commit.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use super::{
     Failure, Watch, clean, look,
@@ -21,11 +21,20 @@ pub struct Ports {
     /// The repository.
     pub repository: Arc<dyn Objects>,
     /// The folder shared with MatrixOne, for method Staged.
-    pub staging: Option<Arc<dyn Objects>>,
+    pub staging: Option<Staging>,
     /// MatrixOne.
     pub server: Arc<dyn Server>,
     /// Keys of the store, for a BACKUP that writes there itself.
     pub keys: Option<Keys>,
+}
+
+/// A folder shared with MatrixOne, as the worker sees it.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    /// The folder as a place of objects.
+    pub objects: Arc<dyn Objects>,
+    /// The same folder in the file system.
+    pub folder: PathBuf,
 }
 
 /// Takes a backup, or says why not. Progress is told on the way; the report is the caller's to tell.

@@ -17,7 +17,7 @@ pub(super) async fn staging(attempt: &Attempt<'_>, findings: &mut Findings) {
     let Some(staging) = &attempt.ports.staging else { return };
     attempt.watch.step("emptying the staging folder");
     let prefix = Prefix::backup(attempt.task.id);
-    if let Err(why) = empty(&**staging, &prefix, |_| true).await {
+    if let Err(why) = empty(&*staging.objects, &prefix, |_| true).await {
         tracing::warn!(why, "emptying the staging folder");
         findings.warn(Reason::StagingNotEmptied, format!("{prefix} in the staging folder: {why}"));
     }

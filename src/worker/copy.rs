@@ -1,26 +1,22 @@
 //! From the staging folder to the repository: without frames, several objects at once, each hashed on its way.
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use std::iter;
 
 use super::{
     Failure,
     backup::Attempt,
-    content::{self, NotCopied},
     resolve::{Folder, incomplete},
 };
 use crate::{
-    api::Reason,
-    plan::{Digest, Entry, Framing, RowId, resolve::Resolved},
-    store::{Key, framing},
+    plan::{CopiedRow, Digest, Entry, Framing, Resolved, RowId},
+    store::{
+        Key, framing,
+        transfer::{self, Item, Limits, Moved},
+    },
 };
 
-/// What is to be copied: a row of the list, or a file beside it.
-struct Item {
-    path: String,
-    size: u64,
-    row: Option<RowId>,
-    digest: Option<Digest>,
-}
+/// Objects that are copied at the same time, whatever the spec asks for.
+const AT_ONCE_MAX: u16 = 64;
 
 impl Attempt<'_> {
     /// Copies what the server has written. Every object is what the server's list or its companion says, or an error.
@@ -32,40 +28,63 @@ impl Attempt<'_> {
         resolved: &mut Resolved,
     ) -> Result<(), Failure> {
         self.watch.step("copying");
-        let files =
-            files.iter().map(|f| Item { path: f.path.clone(), size: f.size, row: None, digest: Some(f.sha256) });
-        let rows = resolved.copied().map(|r| Item { path: r.path, size: r.size, row: Some(r.id), digest: r.digest });
-        // A row is small beside its object, but there can be a million: only as many as are under way are held.
-        let items: Vec<Item> = files.chain(rows).collect();
-        self.watch.total(items.len() as u64, items.iter().map(|i| i.size).sum());
-        let width = usize::from(self.task.parallelism.min(64));
-        let mut copies = stream::iter(items)
-            .map(|item| async move {
-                let found = self.copy_one(folder, framed, &item).await?;
-                Ok::<_, Failure>((item, found))
-            })
-            .buffer_unordered(width);
-        while let Some((item, (size, sha256))) = copies.try_next().await? {
-            if let Some(id) = item.row {
-                resolved.found(id, size, sha256).map_err(|e| incomplete(&e))?;
-            } else if item.digest != Some(sha256) {
-                return Err(Failure::new(
-                    Reason::ObjectCorrupted,
-                    format!("{} changed while it was copied", item.path),
-                ));
-            }
-            self.watch.done(1, size);
+        let (objects, bytes) = resolved.copied().fold((0, 0), |(n, sum), row| (n + 1, sum + row.size));
+        self.watch.total(objects + 2 * files.len() as u64, bytes + files.iter().map(|f| f.size).sum::<u64>());
+        let limits = Limits { at_once: usize::from(self.task.parallelism.min(AT_ONCE_MAX)), ..Limits::default() };
+        let (moved, mut found) = (Moved::default(), Vec::new());
+        let rows = resolved.copied().map(|row| self.row(folder, framed, row));
+        let files = files.iter().flat_map(|file| self.file(folder, framed, file));
+        let copying =
+            transfer::copy(&*self.ports.repository, files.chain(rows), limits, &moved, self.watch.token(), |copied| {
+                found.extend(copied.tag.map(|id| (id, copied.size, copied.digest)));
+                Ok(())
+            });
+        let copied = tokio::select! {
+            copied = copying => copied,
+            never = self.follow(&moved) => match never {},
+        };
+        copied.map_err(|e| self.copy_failure(&e))?;
+        for (id, size, digest) in found {
+            resolved.found(id, size, digest).map_err(|e| incomplete(&e))?;
         }
         Ok(())
     }
 
-    async fn copy_one(&self, folder: &Folder<'_>, framed: Framing, item: &Item) -> Result<(u64, Digest), Failure> {
-        let to = Key::object(self.task.id, folder.dir, &item.path);
-        let framed = framing::of_path(framed, &item.path);
-        let from = (folder.objects, &folder.key(&item.path), framed);
-        content::copy(from, item.size, (&*self.ports.repository, &to)).await.map_err(|e| match e {
-            NotCopied::From(e) => folder.failed(&e),
-            NotCopied::To(e) => self.store_failure(&e),
-        })
+    /// Shows what has been moved, also of large objects that are not done.
+    pub(super) async fn follow(&self, moved: &Moved) -> std::convert::Infallible {
+        loop {
+            self.watch.pause().await;
+            self.watch.seen(moved.objects(), moved.bytes());
+        }
+    }
+
+    /// A row of the list. It is tagged when something about it is only known by reading.
+    fn row(&self, folder: &Folder<'_>, framed: Framing, row: CopiedRow) -> Item<Option<RowId>> {
+        // Servers before 4.2 list the files below gc/ with sizes that are not exact.
+        let exact = !row.path.starts_with("tae/gc/");
+        let tag = (!exact || row.digest.is_none()).then_some(row.id);
+        self.item(folder, framed, &row.path, tag, exact.then_some(row.size), row.digest)
+    }
+
+    /// A file beside the list, and its companion, so that other tools find the folder as the server left it.
+    fn file(&self, folder: &Folder<'_>, framed: Framing, file: &Entry) -> impl Iterator<Item = Item<Option<RowId>>> {
+        let companion = format!("{}.sha256", file.path);
+        let digest_size = file.sha256.0.len() as u64;
+        iter::once(self.item(folder, framed, &file.path, None, Some(file.size), Some(file.sha256)))
+            .chain(iter::once(self.item(folder, framed, &companion, None, Some(digest_size), None)))
+    }
+
+    fn item(
+        &self,
+        folder: &Folder<'_>,
+        framed: Framing,
+        path: &str,
+        tag: Option<RowId>,
+        size: Option<u64>,
+        digest: Option<Digest>,
+    ) -> Item<Option<RowId>> {
+        let key = Key::object(self.task.id, folder.dir, path);
+        let file = folder.local.join(key.as_str());
+        Item { tag, file, framing: framing::of_path(framed, path), key, size, digest }
     }
 }

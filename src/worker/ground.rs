@@ -1,6 +1,8 @@
 //! Everything that must be right before a BACKUP is sent, each thing with its own reason. Nothing is written until all of
 //! it is.
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -42,7 +44,7 @@ impl Attempt<'_> {
         statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
         if let Some(staging) = &ports.staging {
             let left = Prefix::backup(task.id);
-            clean::empty(&**staging, &left, |_| true).await.map_err(|why| {
+            clean::empty(&*staging.objects, &left, |_| true).await.map_err(|why| {
                 Failure::new(Reason::VolumeNotUsable, format!("failed to empty {left} in the staging folder: {why}"))
             })?;
         }
@@ -59,6 +61,21 @@ impl Attempt<'_> {
         Failure::of_repository(self.place(), failure)
     }
 
+    /// What went wrong on the way from the staging folder to the repository.
+    pub(super) fn copy_failure(&self, failure: &store::Failure) -> Failure {
+        match failure {
+            store::Failure::Local { file, cause } => {
+                let reason = match cause.kind() {
+                    ErrorKind::NotFound => Reason::ObjectMissing,
+                    ErrorKind::PermissionDenied => Reason::VolumeNotUsable,
+                    _ => Reason::StorageError,
+                };
+                Failure::new(reason, format!("failed to read {} in the staging folder: {cause}", file.display()))
+            }
+            other => self.repository_failure(other),
+        }
+    }
+
     pub(super) fn store_failure(&self, error: &store::Error) -> Failure {
         Failure::of_store(self.place(), error)
     }
@@ -67,7 +84,7 @@ impl Attempt<'_> {
     pub(super) fn source(&self) -> Result<(&dyn Objects, Place), Failure> {
         match (self.task.method, &self.ports.staging) {
             (Method::Direct, _) => Ok((&*self.ports.repository, self.place())),
-            (Method::Staged, Some(staging)) => Ok((&**staging, Place::Staging)),
+            (Method::Staged, Some(staging)) => Ok((&*staging.objects, Place::Staging)),
             (Method::Staged, None) => Err(Failure::new(Reason::MethodNotSupported, "there is no staging folder")),
         }
     }
@@ -93,8 +110,8 @@ impl Attempt<'_> {
         if let Some(staging) = &self.ports.staging {
             let of = |e: store::Error| Failure::of_store(Place::Staging, &e);
             let probe = Key::probe(&Uuid::now_v7().to_string());
-            staging.put(&probe, Bytes::from_static(b"mo-backup")).await.map_err(of)?;
-            staging.delete(vec![probe]).await.map_err(of)?;
+            staging.objects.put(&probe, Bytes::from_static(b"mo-backup")).await.map_err(of)?;
+            staging.objects.delete(vec![probe]).await.map_err(of)?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What a BACKUP has left behind: its small files checked against their companions, its list joined with the base.
 
+use std::path::Path;
+
 use futures::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 
@@ -42,6 +44,8 @@ pub(super) struct Folder<'a> {
     pub place: Place,
     pub attempt: &'a Attempt<'a>,
     pub dir: AttemptDir,
+    /// The folder in the file system, for method Staged.
+    pub local: &'a Path,
 }
 
 impl Folder<'_> {

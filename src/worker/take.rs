@@ -1,11 +1,12 @@
 //! One try: the sequence of statements, what it left, where every byte lies, the proof, and the commit.
 
+use std::path::Path;
+
 use super::{
     Failure,
     backup::Attempt,
     clean,
     commit::Draft,
-    content,
     ground::Ground,
     method,
     report::{Findings, Taken},
@@ -18,7 +19,7 @@ use crate::{
     api::{Method, Reason, TakenType},
     plan::{AttemptDir, Catalog, Framing, resolve::Resolved},
     sql::Statement,
-    store::Prefix,
+    store::{Prefix, framing, transfer::Moved},
 };
 
 impl Attempt<'_> {
@@ -42,7 +43,8 @@ impl Attempt<'_> {
         let (objects, place) = self.source()?;
         let sequence =
             sequence::run(&ports.server, &ground.facts, statement, (objects, &prefix), watch, findings).await?;
-        let folder = Folder { objects, place, attempt: self, dir };
+        let local = ports.staging.as_ref().map_or(Path::new(""), |s| &s.folder);
+        let folder = Folder { objects, place, attempt: self, dir, local };
         watch.step("reading the list");
         watch.race(self.finished(&folder, sequence.ended)).await??;
         let Left { framing, sum, mut resolved, files } = watch.race(folder.resolve(base)).await??;
@@ -105,17 +107,16 @@ impl Attempt<'_> {
     }
 
     /// Reads what the server lists without a digest. Returns how many objects that were.
-    async fn digest(&self, folder: &Folder<'_>, framing: Framing, resolved: &mut Resolved) -> Result<u64, Failure> {
+    async fn digest(&self, folder: &Folder<'_>, tree: Framing, resolved: &mut Resolved) -> Result<u64, Failure> {
         self.watch.step("digests");
         let rows: Vec<_> = resolved.unread().collect();
         self.watch.total(rows.len() as u64, rows.iter().map(|r| r.size).sum());
+        let moved = Moved::default();
         let mut read = 0;
         for row in rows {
-            let (size, sha256) = content::digest(folder.objects, &folder.key(&row.path), framing)
-                .await
-                .map_err(|e| folder.failed(&e))?;
+            let (key, framed) = (folder.key(&row.path), framing::of_path(tree, &row.path));
+            let (size, sha256) = self.hash(&key, framed, &moved).await?;
             resolved.found(row.id, size, sha256).map_err(|e| incomplete(&e))?;
-            self.watch.done(1, size);
             read += 1;
         }
         Ok(read)

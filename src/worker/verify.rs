@@ -3,13 +3,14 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
-use super::{Failure, backup::Attempt, content};
+use super::{Failure, backup::Attempt};
 use crate::{
     api::{Reason, VerifyLevel},
-    plan::{Entry, Source, resolve::Assembled},
+    plan::{Assembled, Digest, Entry, Framing, Source},
     store::{
         Key, framing,
         presence::{self, Fault, Presence},
+        transfer::{self, Moved},
     },
 };
 
@@ -37,25 +38,33 @@ impl Attempt<'_> {
         };
         self.watch.step("reading back");
         self.watch.total(totals.objects / every, totals.bytes / every);
+        let moved = Moved::default();
         let chosen = backup.entries().zip(0_u64..).filter(|(_, n)| n % every == offset).map(|(entry, _)| entry);
-        let checks = chosen.map(|entry| async { self.read_back(&backup.sources, entry).await });
+        let checks = chosen.map(|entry| async { self.read_back(&backup.sources, entry, &moved).await });
         let width = usize::from(self.task.parallelism.min(16));
         futures::stream::iter(checks).buffer_unordered(width).try_fold(0, |n, ()| async move { Ok(n + 1) }).await
     }
 
-    async fn read_back(&self, sources: &[Source], entry: Entry) -> Result<(), Failure> {
+    async fn read_back(&self, sources: &[Source], entry: Entry, moved: &Moved) -> Result<(), Failure> {
         let source = usize::try_from(entry.from).ok().and_then(|n| sources.get(n));
         let source = source.ok_or_else(|| Failure::new(Reason::Internal, format!("{} has no source", entry.path)))?;
         let key = Key::object(source.backup, source.attempt, &entry.path);
         let framed = framing::of_path(source.framing, &entry.path);
-        let (size, sha256) =
-            content::digest(&*self.ports.repository, &key, framed).await.map_err(|e| self.store_failure(&e))?;
-        if (size, sha256) != (entry.size, entry.sha256) {
-            let detail = format!("{key} is not what it must be: its SHA-256 is {sha256} instead of {}", entry.sha256);
-            return Err(Failure::new(Reason::ObjectCorrupted, detail));
+        let (size, sha256) = self.hash(&key, framed, moved).await?;
+        if (size, sha256) == (entry.size, entry.sha256) {
+            return Ok(());
         }
-        self.watch.done(1, size);
-        Ok(())
+        let detail = format!("{key} is not what it must be: its SHA-256 is {sha256} instead of {}", entry.sha256);
+        Err(Failure::new(Reason::ObjectCorrupted, detail))
+    }
+
+    /// Reads an object of the repository.
+    pub(super) async fn hash(&self, key: &Key, framed: Framing, moved: &Moved) -> Result<(u64, Digest), Failure> {
+        let hashed = tokio::select! {
+            hashed = transfer::hash(&*self.ports.repository, key, framed, moved, self.watch.token()) => hashed,
+            never = self.follow(moved) => match never {},
+        };
+        hashed.map_err(|e| self.repository_failure(&e))
     }
 }
 

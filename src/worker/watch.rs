@@ -181,6 +181,12 @@ impl Watch {
         self.cause.get_or_init(interrupted).clone()
     }
 
+    /// Cancelled when the attempt must stop.
+    #[must_use]
+    pub const fn token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Carries on unless the attempt must stop.
     pub async fn race<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         tokio::select! {

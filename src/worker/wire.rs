@@ -8,7 +8,7 @@ use std::{
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Place, Ports};
+use super::{Failure, Place, Ports, Staging};
 use crate::{
     api::{Reason, S3Location, ServerSideEncryptionType, TlsMode},
     sql::{Encryption, MatrixOne},
@@ -41,7 +41,7 @@ pub struct Places {
     /// What kind of place it is, for the words of an error.
     pub kind: Place,
     /// The folder shared with MatrixOne.
-    pub staging: Option<Arc<dyn Objects>>,
+    pub staging: Option<Staging>,
 }
 
 impl Files {
@@ -91,16 +91,15 @@ impl Files {
             }
             Location::Volume(volume) => Arc::new(Volume::open(&self.repository, &volume.path).map_err(failed)?),
         };
-        let staging: Option<Arc<dyn Objects>> = match staging {
-            Some(staging) => {
-                let opened = Volume::open(&self.staging, &staging.path);
-                Some(Arc::new(opened.map_err(|e| Failure::of_store(Place::Staging, &e))?))
-            }
-            None => None,
-        };
         let patient =
             |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
-        Ok(Places { repository: patient(repository), kind, staging: staging.map(patient) })
+        let open = |staging: &StagingTask| {
+            let volume = Volume::open(&self.staging, &staging.path);
+            let volume = volume.map_err(|e| Failure::of_store(Place::Staging, &e))?;
+            Ok::<_, Failure>(Staging { objects: patient(Arc::new(volume)), folder: self.staging.join(&staging.path) })
+        };
+        let staging = staging.map(open).transpose()?;
+        Ok(Places { repository: patient(repository), kind, staging })
     }
 
     /// The server, with the login of its Secret.

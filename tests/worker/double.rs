@@ -2,10 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use mo_backup::{
     sql::{BackupTarget, Error, Problem, Rows, Server, Session, Statement},
     store::memory::{Fault, Memory},
@@ -14,6 +16,35 @@ use mo_backup::{
 use super::tree;
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
+
+/// Where the server writes to.
+#[derive(Clone)]
+pub enum Target {
+    /// A folder that the worker sees too.
+    Folder(PathBuf),
+    /// The bucket.
+    Bucket(Memory),
+}
+
+impl Target {
+    fn has(&self, key: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join(key).exists(),
+            Self::Bucket(memory) => memory.get(key).is_some(),
+        }
+    }
+
+    fn set(&self, key: &str, bytes: Bytes) {
+        match self {
+            Self::Folder(folder) => {
+                let file = folder.join(key);
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file, bytes).unwrap();
+            }
+            Self::Bucket(memory) => memory.set(key, bytes),
+        }
+    }
+}
 
 struct Running {
     connection: u32,
@@ -35,7 +66,7 @@ struct State {
     calls: Vec<String>,
     faults: BTreeMap<usize, (Fault, Hook)>,
     running: Vec<Running>,
-    target: Memory,
+    target: Target,
     root: String,
     statements: Vec<String>,
     held: bool,
@@ -48,7 +79,7 @@ pub struct Double(Arc<Mutex<State>>);
 
 impl Double {
     /// A server of this version that writes below `root`, which is the store `target`.
-    pub fn new(version: &'static str, framed: bool, root: &str, target: Memory) -> Self {
+    pub fn new(version: &'static str, framed: bool, root: &str, target: Target) -> Self {
         Self(Arc::new(Mutex::new(State {
             version,
             account: "sys",
@@ -276,8 +307,7 @@ fn backup(
         }
         BackupTarget::S3(s3) => s3.filepath.clone(),
     };
-    let taken = state.target.keys().into_iter().any(|key| key.starts_with(&format!("{prefix}/tae/")));
-    if taken {
+    if state.target.has(&format!("{prefix}/tae/{}", tree::name(5))) {
         return Err(failed(Problem::Refused, 20406, &format!("file {prefix}/tae/x already exists")));
     }
     if lost {
@@ -297,7 +327,7 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
     let at = state.clock;
     for (path, bytes) in tree::files(full, state.framed, at).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
-        if state.target.get(&key).is_none() {
+        if !state.target.has(&key) {
             state.target.set(&key, bytes);
         }
     }

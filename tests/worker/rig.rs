@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use mo_backup::{
     api::{BackupReport, BackupType, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel},
     plan::{BackupId, Catalog},
-    store::memory::Memory,
+    store::{Volume, memory::Memory},
     task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, Subject},
-    worker::{Ports, Reporter, Untold, Watch, backup},
+    worker::{Ports, Reporter, Staging, Untold, Watch, backup},
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::double::Double;
+use super::double::{Double, Target};
 
 /// Where the server sees the staging folder.
 pub const ROOT: &str = "/srv/staging";
@@ -45,7 +45,7 @@ impl Reporter for Told {
 #[derive(Clone)]
 pub struct Rig {
     pub repository: Memory,
-    pub staging: Memory,
+    pub folder: Arc<tempfile::TempDir>,
     pub server: Double,
     pub told: Arc<Told>,
     pub id: BackupId,
@@ -54,10 +54,11 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(version: &'static str) -> Self {
-        let (repository, staging) = (Memory::new(), Memory::new());
-        let server = Double::new(version, version == "v1.2.4", ROOT, staging.clone());
+        let (repository, folder) = (Memory::new(), Arc::new(tempfile::tempdir().unwrap()));
+        let target = Target::Folder(folder.path().into());
+        let server = Double::new(version, version == "v1.2.4", ROOT, target);
         let uid = uuid::Uuid::new_v4().to_string();
-        Self { repository, staging, server, told: Arc::default(), id: BackupId::fresh(), uid }
+        Self { repository, folder, server, told: Arc::default(), id: BackupId::fresh(), uid }
     }
 
     /// The next object of the same storage and server.
@@ -93,7 +94,10 @@ impl Rig {
     pub fn ports(&self) -> Ports {
         Ports {
             repository: Arc::new(self.repository.clone()),
-            staging: Some(Arc::new(self.staging.clone())),
+            staging: Some(Staging {
+                objects: Arc::new(Volume::open(self.folder.path(), "").unwrap()),
+                folder: self.folder.path().into(),
+            }),
             server: Arc::new(self.server.clone()),
             keys: None,
         }
@@ -108,6 +112,21 @@ impl Rig {
     pub async fn run(&self, task: &BackupTask) -> BackupReport {
         let watch = self.watch(task, CancellationToken::new());
         backup(task, &self.ports(), &watch).await
+    }
+
+    /// Files in the staging folder.
+    pub fn staged(&self) -> Vec<String> {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+                match entry.is_dir() {
+                    true => folders.push(entry),
+                    false => files.push(entry.display().to_string()),
+                }
+            }
+        }
+        files
     }
 
     pub fn catalog(&self) -> Option<Catalog> {
