@@ -173,10 +173,9 @@ async fn a_recreated_backup_does_not_adopt_the_old_job() {
     world.settle().await;
     assert_eq!(condition(&world, "Stalled"), "True NameConflict");
     // The garbage collector removes what the old object owned.
-    let mut api = world.api.lock().unwrap();
-    api.objects.remove(&(JOBS.into(), "nightly-1".into()));
-    api.objects.remove(&(PODS.into(), "nightly-1-pod".into()));
-    drop(api);
+    for (collection, name) in [(JOBS, "nightly-1"), (PODS, "nightly-1-pod")] {
+        world.api.lock().unwrap().objects.remove(&(collection.into(), name.into()));
+    }
     world.script.clear();
     world.settle().await;
     assert_eq!(condition(&world, "Complete"), "True Completed");

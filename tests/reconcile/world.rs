@@ -180,11 +180,11 @@ impl World {
         }
         let well = matches!(ends, Ends::Well);
         self.edit(PODS, &format!("{name}-pod"), |p| {
-            p["status"] = json!({"phase": if well { "Succeeded" } else { "Failed" }})
+            p["status"] = json!({"phase": if well { "Succeeded" } else { "Failed" }});
         });
         let end = if well { "Complete" } else { "Failed" };
         self.edit(JOBS, name, |j| {
-            j["status"]["conditions"] = json!([{"type": end, "status": "True", "reason": "BackoffLimitExceeded"}])
+            j["status"]["conditions"] = json!([{"type": end, "status": "True", "reason": "BackoffLimitExceeded"}]);
         });
     }
 
