@@ -37,7 +37,7 @@ async fn full_and_incremental_to_versitygw(rig: &Rig) -> anyhow::Result<()> {
     let report = |b: &Backup| b.status.clone().and_then(|s| s.report).context("no report");
     let (full, incremental) = (report(&first)?, report(&second)?);
     ensure!(full.type_ == Some(TakenType::Full), "the first backup is {:?}", full.type_);
-    ensure!(incremental.type_ == Some(TakenType::Incremental), "the second: {:?}", incremental);
+    ensure!(incremental.type_ == Some(TakenType::Incremental), "the second: {incremental:?}");
     ensure!(incremental.base == full.id, "the base is {:?}", incremental.base);
     ensure!(incremental.copied_bytes < incremental.bytes, "nothing was reused: {incremental:?}");
     let keys: Vec<String> = bucket.list("prod/").await?.into_iter().map(|(key, _)| key).collect();

@@ -125,7 +125,7 @@ pub async fn storage_ready(namespace: &Namespace<'_>) -> anyhow::Result<BackupSt
     namespace
         .until("the BackupStorage to be ready", Duration::from_secs(90), || async {
             let storage = namespace.api::<BackupStorage>().get("store").await?;
-            Ok(condition(&storage.status.as_ref().map(|s| s.run.conditions.clone()), "Ready").0.then_some(storage))
+            Ok(condition(storage.status.as_ref().map(|s| &s.run.conditions), "Ready").0.then_some(storage))
         })
         .await
 }
@@ -150,7 +150,7 @@ pub async fn completed(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<
         anyhow::bail!("Backup {name} did not complete:\n{seen}\n{}", namespace.cluster.account(&namespace.name).await);
     }
     for wanted in ["Complete", "Ready", "Verified"] {
-        let (is, reason, message) = condition(&Some(status.run.conditions.clone()), wanted);
+        let (is, reason, message) = condition(Some(&status.run.conditions), wanted);
         ensure!(is, "Backup {name} is complete, but {wanted} is false: {reason}: {message}");
     }
     Ok(backup)
@@ -160,17 +160,17 @@ pub async fn completed(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<
 pub async fn failed(namespace: &Namespace<'_>, name: &str, reason: &str) -> anyhow::Result<String> {
     let backup = ended(namespace, name).await?;
     let conditions = backup.status.map(|s| s.run.conditions);
-    let (is, why, message) = condition(&conditions, "Failed");
+    let (is, why, message) = condition(conditions.as_ref(), "Failed");
     ensure!(is && why == reason, "Backup {name}: Failed is {is}, reason {why:?} ({message}), expected {reason}");
-    ensure!(!condition(&conditions, "Complete").0, "Backup {name} is both Failed and Complete");
+    ensure!(!condition(conditions.as_ref(), "Complete").0, "Backup {name} is both Failed and Complete");
     Ok(message)
 }
 
 /// Status, reason and message of a condition.
 pub fn condition(
-    conditions: &Option<Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>>,
+    conditions: Option<&Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>>,
     type_: &str,
 ) -> (bool, String, String) {
-    let found = conditions.iter().flatten().find(|c| c.type_ == type_);
+    let found = conditions.into_iter().flatten().find(|c| c.type_ == type_);
     found.map_or((false, String::new(), String::new()), |c| (c.status == "True", c.reason.clone(), c.message.clone()))
 }

@@ -9,7 +9,16 @@
 //! * [`worker`]: what runs in a Job: SQL and objects; of Kubernetes only the status of its own object.
 //! * [`metrics`]: what the operator counts.
 //! * [`telemetry`]: how it logs.
-#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unwrap_used,
+        clippy::wildcard_enum_match_arm
+    )
+)]
 
 pub mod api;
 pub mod controller;

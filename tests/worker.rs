@@ -52,5 +52,5 @@ async fn a_full_and_an_incremental_backup(#[case] version: &'static str) {
     assert_eq!(report.base, Some(first.id.to_string()));
     assert_whole(&second);
     assert_eq!(second.staged(), Vec::<String>::new());
-    assert_eq!(second.server.is_held(), false);
+    assert!(!second.server.is_held());
 }

@@ -32,7 +32,6 @@ pub struct RunningPod {
     finished: watch::Sender<bool>,
 }
 
-#[expect(clippy::struct_excessive_bools, reason = "each can become true on its own")]
 #[derive(Default)]
 pub(super) struct Life {
     pub(super) containers: BTreeMap<String, Seen>,

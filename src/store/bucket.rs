@@ -332,7 +332,6 @@ mod tests {
         assert!(size.div_ceil(part as u64) <= 10_000);
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "an item of a stream")]
     fn listed(key: &str) -> Result<Listed, Error> {
         Ok(Listed { key: Key::listed(key), size: 1 })
     }

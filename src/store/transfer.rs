@@ -184,7 +184,7 @@ impl Sender<'_> {
         for _ in 1..TRIES {
             match self.parts(item, size).await {
                 Err(Failure::Store(e)) if e.temporary => {
-                    tracing::debug!(key = %item.key, error = %e, "sending it again")
+                    tracing::debug!(key = %item.key, error = %e, "sending it again");
                 }
                 outcome => return outcome,
             }

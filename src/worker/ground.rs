@@ -62,18 +62,15 @@ impl Attempt<'_> {
     }
 
     /// What went wrong on the way from the staging folder to the repository.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of a file system's errors only two say what to do")]
     pub(super) fn copy_failure(&self, failure: &store::Failure) -> Failure {
-        match failure {
-            store::Failure::Local { file, cause } => {
-                let reason = match cause.kind() {
-                    ErrorKind::NotFound => Reason::ObjectMissing,
-                    ErrorKind::PermissionDenied => Reason::VolumeNotUsable,
-                    _ => Reason::StorageError,
-                };
-                Failure::new(reason, format!("failed to read {} in the staging folder: {cause}", file.display()))
-            }
-            other => self.repository_failure(other),
-        }
+        let store::Failure::Local { file, cause } = failure else { return self.repository_failure(failure) };
+        let reason = match cause.kind() {
+            ErrorKind::NotFound => Reason::ObjectMissing,
+            ErrorKind::PermissionDenied => Reason::VolumeNotUsable,
+            _ => Reason::StorageError,
+        };
+        Failure::new(reason, format!("failed to read {} in the staging folder: {cause}", file.display()))
     }
 
     pub(super) fn store_failure(&self, error: &store::Error) -> Failure {

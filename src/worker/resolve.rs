@@ -153,9 +153,12 @@ impl Folder<'_> {
     async fn list(&self, framed: Framing) -> Result<(Entry, TaeList), Failure> {
         let path = "tae/tae_list";
         let corrupted = |e: BadFrame| Failure::new(Reason::ObjectCorrupted, format!("failed to read {path}: {e}"));
-        let mut pieces = self.objects.read(&self.key(path), None).await.map_err(|e| match e.problem {
-            Problem::Missing => Failure::new(Reason::BackupIncomplete, format!("{path} is missing")),
-            _ => self.failed(&e),
+        let mut pieces = self.objects.read(&self.key(path), None).await.map_err(|e| {
+            if e.problem == Problem::Missing {
+                Failure::new(Reason::BackupIncomplete, format!("{path} is missing"))
+            } else {
+                self.failed(&e)
+            }
         })?;
         let (mut reader, mut deframer) = (TaeListReader::default(), Deframer::default());
         let (mut hasher, mut size) = (Sha256::new(), 0);

@@ -114,7 +114,6 @@ impl Api {
     }
 
     /// Stores a new object, as the API server completes it.
-    #[expect(clippy::unnecessary_wraps, reason = "an answer like those of the other requests")]
     pub fn put(&mut self, key: Key, mut object: Value) -> Result<Value, Value> {
         self.version += 1;
         let uid = format!("00000000-0000-4000-8000-{:012}", self.version);
