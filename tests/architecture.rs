@@ -242,3 +242,28 @@ fn nothing_is_left_for_later() {
         }
     }
 }
+
+/// A newcomer follows these pages; a place that has moved must move there too.
+#[test]
+fn the_pages_name_what_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = vec![];
+    let mut seen = 0;
+    for page in ["README.md", "SECURITY.md", "docs/architecture.md"] {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        for name in
+            text.split('`').skip(1).step_by(2).chain(text.split("](").skip(1).filter_map(|l| l.split(')').next()))
+        {
+            let place =
+                name.ends_with(".rs") || name.ends_with(".md") || name.ends_with(".yaml") || name.ends_with('/');
+            if !place || name.contains([' ', '<', ':']) {
+                continue;
+            }
+            seen += 1;
+            if !["", "src", "charts/mo-backup/templates"].iter().any(|below| root.join(below).join(name).exists()) {
+                missing.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty() && seen > 20, "of {seen} places these are missing: {missing:#?}");
+}
