@@ -37,8 +37,8 @@ test: check-machine ## everything: unit and simulation tests, then the end-to-en
 unit: check-machine ## the tests that need no cluster: seconds once built
 	@$(call say,unit and simulation tests)
 	$(CARGO) test --lib --bins
-	for file in tests/*.rs; do
-	  [ ! -e "$$file" ] || set -- "$$@" --test "$$(basename "$$file" .rs)"
+	for file in tests/*.rs tests/*/main.rs; do
+	  [ ! -e "$$file" ] || set -- "$$@" --test "$$(basename "$${file%/main.rs}" .rs)"
 	done
 	[ $$# -eq 0 ] || $(CARGO) test "$$@"
 
