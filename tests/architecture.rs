@@ -254,8 +254,7 @@ fn the_pages_name_what_is_there() {
         for name in
             text.split('`').skip(1).step_by(2).chain(text.split("](").skip(1).filter_map(|l| l.split(')').next()))
         {
-            let place =
-                name.ends_with(".rs") || name.ends_with(".md") || name.ends_with(".yaml") || name.ends_with('/');
+            let place = [".rs", ".md", ".yaml", "/"].iter().any(|end| name.ends_with(end));
             if !place || name.contains([' ', '<', ':']) {
                 continue;
             }
