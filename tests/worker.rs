@@ -1,7 +1,15 @@
 //! The worker against a store in memory and a MatrixOne that answers what real ones were recorded to answer.
 
+#[path = "worker/crash.rs"]
+mod crash;
 #[path = "worker/double.rs"]
 mod double;
+#[path = "worker/end.rs"]
+mod end;
+#[path = "worker/keep.rs"]
+mod keep;
+#[path = "worker/refuse.rs"]
+mod refuse;
 #[path = "worker/rig.rs"]
 mod rig;
 #[path = "worker/tree.rs"]
@@ -38,7 +46,7 @@ fn assert_whole(rig: &Rig) {
 #[rstest]
 #[case("v1.2.4")]
 #[case("v4.2.0")]
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_full_and_an_incremental_backup(#[case] version: &'static str) {
     let first = Rig::new(version);
     let report = first.run(&first.task(1, BackupType::Auto)).await;

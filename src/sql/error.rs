@@ -58,6 +58,12 @@ impl Error {
         }
     }
 
+    /// Whether a release of the minimum timestamp met none.
+    #[must_use]
+    pub fn is_nothing_held(&self) -> bool {
+        self.code == 20637
+    }
+
     /// Whether a KILL met a session that is not there (any more).
     #[must_use]
     pub fn is_unknown_connection(&self) -> bool {

@@ -18,14 +18,18 @@ use crate::{
 
 /// What a probe found.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     capabilities: Option<Capabilities>,
     repository: Option<RepositorySeen>,
     warnings: Vec<Warning>,
 }
 
 /// Tries out the storage of the task. Nothing is written to one that is read-only, or that belongs to somebody else.
-pub async fn probe(task: &ProbeTask, places: &Places, now: Timestamp) -> Result<Found, Failure> {
+pub async fn probe(task: &ProbeTask, places: &Places, now: Timestamp) -> StorageReport {
+    report(task, find(task, places, now).await, now)
+}
+
+async fn find(task: &ProbeTask, places: &Places, now: Timestamp) -> Result<Found, Failure> {
     let repository = &*places.repository;
     let marker = catalog::marker(repository).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
     let mut found = Found::default();

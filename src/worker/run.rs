@@ -115,11 +115,13 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let never = Duration::from_secs(10 * 366 * 86_400);
     let watch = Watch::new(reporter, wall(), &task.subject.run, (never, never), stop.clone()).without_progress();
     let files = Files::of_the_pod();
-    let probed = match files.places(&task.storage, None, &stop) {
-        Ok(places) => watch.race(probe::probe(task, &places, watch.now())).await.and_then(|done| done),
-        Err(failure) => Err(failure),
+    let report = match files.places(&task.storage, None, &stop) {
+        Ok(places) => match watch.race(probe::probe(task, &places, watch.now())).await {
+            Ok(report) => report,
+            Err(stopped) => probe::report(task, Err(stopped), watch.now()),
+        },
+        Err(failure) => probe::report(task, Err(failure), watch.now()),
     };
-    let report = probe::report(task, probed, watch.now());
     let StorageReport { outcome, reason, message, retryable, .. } = report.clone();
     finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::Reason,
     plan::{History, Timestamp},
-    sql::{self, Server, Statement, reply},
+    sql::{self, Problem, Server, Statement, reply},
     store::{Objects, Prefix},
 };
 
@@ -75,27 +75,43 @@ async fn hold(server: &dyn Server, facts: &ServerFacts, until: Timestamp, findin
         reply::done(&hold, &ask(&mut *session, &hold).await?)?;
         Ok::<_, sql::Error>(())
     };
-    let (done, what) = match held.await {
+    let (to_release, what) = match held.await {
         Ok(()) => (true, "the minimum timestamp was held instead".to_owned()),
-        Err(error) => (false, format!("the minimum timestamp could not be held either: {error}")),
+        // The server may have done it though its reply was lost.
+        Err(error) => {
+            (error.problem == Problem::Lost, format!("the minimum timestamp could not be held either: {error}"))
+        }
     };
     let message =
         format!("MatrixOne {} does not protect a running BACKUP from garbage collection; {what}", facts.version);
     findings.warn(Reason::NoGcProtection, message);
-    done
+    to_release
 }
 
-/// A hold that is left behind ends with the next one, or with a restart of the server.
+/// Tries of a release. A hold that is left behind ends with the next one, or with a restart of the server.
+const RELEASES: u32 = 3;
+
 async fn release(server: &dyn Server) {
     let released = async {
-        let mut session = server.connect().await?;
-        reply::done(&Statement::ReleaseMinTs, &ask(&mut *session, &Statement::ReleaseMinTs).await?)?;
-        Ok::<_, sql::Error>(())
+        for tried in 1..=RELEASES {
+            match try_release(server).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, tried, "releasing the minimum timestamp"),
+            }
+        }
     };
     // Bounded, because a worker that was told to stop has little time left.
-    match timeout(Duration::from_secs(5), released).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "releasing the minimum timestamp"),
-        Err(_) => tracing::warn!("no answer while releasing the minimum timestamp"),
+    if timeout(Duration::from_secs(5), released).await.is_err() {
+        tracing::warn!("no answer while releasing the minimum timestamp");
+    }
+}
+
+async fn try_release(server: &dyn Server) -> Result<(), sql::Error> {
+    let mut session = server.connect().await?;
+    match ask(&mut *session, &Statement::ReleaseMinTs).await {
+        Ok(rows) => reply::done(&Statement::ReleaseMinTs, &rows),
+        // An earlier try had done it.
+        Err(error) if error.is_nothing_held() => Ok(()),
+        Err(error) => Err(error),
     }
 }

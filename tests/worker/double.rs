@@ -71,6 +71,8 @@ struct State {
     statements: Vec<String>,
     held: bool,
     unshared: bool,
+    hanging: bool,
+    rewound: bool,
 }
 
 /// The double. Clones are the same server.
@@ -96,6 +98,8 @@ impl Double {
             statements: Vec::new(),
             held: false,
             unshared: false,
+            hanging: false,
+            rewound: false,
         })))
     }
 
@@ -132,6 +136,16 @@ impl Double {
         self.state().unshared = true;
     }
 
+    /// A BACKUP stands still until it is killed.
+    pub fn hang(&self) {
+        self.state().hanging = true;
+    }
+
+    /// The server's history is another one: what it does not copy has names that no base knows.
+    pub fn rewind(&self) {
+        self.state().rewound = true;
+    }
+
     pub fn is_held(&self) -> bool {
         self.state().held
     }
@@ -144,6 +158,16 @@ impl Double {
 
     pub fn running(&self) -> usize {
         self.state().running.len()
+    }
+
+    async fn stand_still(&self, connection: u32, label: &str) -> Result<Rows, Error> {
+        let running =
+            Running { connection, label: label.into(), prefix: "elsewhere".into(), full: true, looks: u32::MAX };
+        self.state().running.push(running);
+        while self.state().running.iter().any(|r| r.connection == connection) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        Err(failed(Problem::Cancelled, 1105, "context canceled"))
     }
 
     /// Carries out one call, with its fault if it has one.
@@ -198,6 +222,10 @@ impl Session for Connection {
         let id = self.id;
         let statement = statement.clone();
         let name = statement.redacted();
+        let hanging = self.server.state().hanging;
+        if let (Statement::Backup { label, .. }, true) = (&statement, hanging) {
+            return self.server.stand_still(id, label).await;
+        }
         self.server
             .call(name.clone(), Problem::Lost, move |state, lost| {
                 state.statements.push(name);
@@ -305,7 +333,7 @@ fn backup(
         BackupTarget::FileSystem { path } => {
             path.strip_prefix(state.root.as_str()).unwrap().trim_matches('/').to_owned()
         }
-        BackupTarget::S3(s3) => s3.filepath.clone(),
+        BackupTarget::S3(s3) => s3.filepath.strip_prefix("prod/").unwrap().to_owned(),
     };
     if state.target.has(&format!("{prefix}/tae/{}", tree::name(5))) {
         return Err(failed(Problem::Refused, 20406, &format!("file {prefix}/tae/x already exists")));
@@ -325,7 +353,7 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
         return;
     }
     let at = state.clock;
-    for (path, bytes) in tree::files(full, state.framed, at).into_iter().take(files) {
+    for (path, bytes) in tree::files(full, state.framed, at, state.rewound).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
         if !state.target.has(&key) {
             state.target.set(&key, bytes);

@@ -26,17 +26,19 @@ pub const ROOT: &str = "/srv/staging";
 #[derive(Default)]
 pub struct Told {
     pub said: Mutex<Vec<Value>>,
-    pub superseded: Mutex<Option<usize>>,
+    /// From this step on another run has taken over.
+    pub superseded: Mutex<Option<&'static str>>,
 }
 
 #[async_trait]
 impl Reporter for Told {
     async fn send(&self, status: &Value) -> Result<(), Untold> {
-        let mut said = self.said.lock().unwrap();
-        said.push(status.clone());
+        self.said.lock().unwrap().push(status.clone());
         match *self.superseded.lock().unwrap() {
-            Some(after) if said.len() > after => Err(Untold::Superseded("run u-9 has taken over".into())),
-            _ => Ok(()),
+            Some(step) if status["progress"]["step"] == step => {
+                Err(Untold::Superseded("run u-9 has taken over".into()))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -54,11 +56,18 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(version: &'static str) -> Self {
-        let (repository, folder) = (Memory::new(), Arc::new(tempfile::tempdir().unwrap()));
+        let (repository, folder) = (Memory::new(), Arc::new(folder()));
         let target = Target::Folder(folder.path().into());
         let server = Double::new(version, version == "v1.2.4", ROOT, target);
         let uid = uuid::Uuid::new_v4().to_string();
         Self { repository, folder, server, told: Arc::default(), id: BackupId::fresh(), uid }
+    }
+
+    /// A server that writes to the bucket itself.
+    pub fn direct(version: &'static str) -> Self {
+        let repository = Memory::new();
+        let server = Double::new(version, false, "", Target::Bucket(repository.clone()));
+        Self { repository, server, ..Self::new(version) }
     }
 
     /// The next object of the same storage and server.
@@ -129,10 +138,28 @@ impl Rig {
         files
     }
 
+    /// Whether a BACKUP was ever sent.
+    pub fn sent(&self) -> bool {
+        self.server.statements().iter().any(|s| s.starts_with("BACKUP "))
+    }
+
+    /// Everything that was said about it, and all that lies in the repository in clear.
+    pub fn words(&self) -> String {
+        let said = self.told.said.lock().unwrap();
+        said.iter().map(ToString::to_string).chain(self.server.calls()).collect()
+    }
+
     pub fn catalog(&self) -> Option<Catalog> {
         let found = self.repository.get(&format!("catalog/{}.json", self.id))?;
         Some(serde_json::from_slice(&found).unwrap())
     }
+}
+
+/// A folder in memory where there is one: what is tested is not the disk.
+fn folder() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::tempdir_in(place).unwrap()
 }
 
 pub fn storage() -> StorageTask {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 /// One BACKUP's files as `(path below its folder, stored bytes)`, in the order in which the server writes them.
-pub fn files(full: bool, framed: bool, at: i64) -> Vec<(String, Bytes)> {
+pub fn files(full: bool, framed: bool, at: i64, rewound: bool) -> Vec<(String, Bytes)> {
     let mut files = Vec::new();
     let mut list = String::new();
     let mut total = 0;
@@ -13,7 +13,7 @@ pub fn files(full: bool, framed: bool, at: i64) -> Vec<(String, Bytes)> {
         // and has no digest in the list.
         let copied = full || n >= 5;
         let content = content(n);
-        let name = name(n);
+        let name = if rewound && !copied { name(n + 100) } else { name(n) };
         let digest = if copied && n != 7 { hex(&content) } else { String::new() };
         list.push_str(&format!("{name},{},{digest},{copied},{at}-1\n", content.len()));
         total += content.len();
@@ -45,8 +45,11 @@ pub fn files(full: bool, framed: bool, at: i64) -> Vec<(String, Bytes)> {
 
 /// Content of an object; the third is larger than a piece of a stream and than a block.
 pub fn content(n: u8) -> Vec<u8> {
-    let length = if n == 3 { 150_000 } else { 700 + usize::from(n) * 900 };
-    (0..length).map(|i| u8::try_from(i % 251).unwrap().wrapping_mul(n + 1)).collect()
+    let length = if n == 3 { 70_000 } else { 700 + usize::from(n) * 900 };
+    let block: Vec<u8> = (0..250_u8).map(|i| i.wrapping_mul(n + 1)).collect();
+    let mut content = block.repeat(length / block.len() + 1);
+    content.truncate(length);
+    content
 }
 
 /// Name of an object.

@@ -1,0 +1,125 @@
+//! A crash, a failure or a lost reply at every call to the store and every statement.
+
+use std::sync::Arc;
+
+use mo_backup::{
+    api::{BackupType, Outcome, VerifyLevel},
+    store::memory::Fault,
+};
+use rstest::rstest;
+use tokio::sync::Notify;
+
+use super::{assert_whole, rig::Rig};
+
+/// Attempts that may be needed until one succeeds; the fault hits only the first.
+const ATTEMPTS: u32 = 3;
+
+/// What is broken.
+#[derive(Clone, Copy)]
+enum At {
+    Store,
+    Server,
+}
+
+/// What is taken.
+#[derive(Clone, Copy)]
+enum Scene {
+    /// A full backup of a server that writes frames.
+    Full,
+    /// An incremental one.
+    Incremental,
+}
+
+async fn ready(scene: Scene) -> (Rig, Option<Rig>) {
+    match scene {
+        Scene::Full => (Rig::new("v1.2.4"), None),
+        Scene::Incremental => {
+            let base = Rig::new("v4.2.0");
+            let report = base.run(&base.task(1, BackupType::Full)).await;
+            assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+            (base.next(), Some(base))
+        }
+    }
+}
+
+/// Lets one attempt meet the fault; says whether its process ended there.
+async fn meet(rig: &Rig, at: At, call: usize, fault: Fault) -> bool {
+    let end = Arc::new(Notify::new());
+    let ends = end.clone();
+    let dies = fault == Fault::After;
+    let hook = move || {
+        if dies {
+            ends.notify_one();
+        }
+    };
+    match at {
+        At::Store => rig.repository.fault(call, fault, hook),
+        At::Server => rig.server.fault(call, fault, hook),
+    }
+    let mut task = rig.task(1, BackupType::Auto);
+    task.verify = VerifyLevel::Manifest;
+    tokio::select! {
+        biased;
+        () = end.notified() => true,
+        _ = rig.run(&task) => false,
+    }
+}
+
+async fn recovers(rig: &Rig, base: Option<&Rig>, what: &str) {
+    let mut last = None;
+    for attempt in 2..2 + ATTEMPTS {
+        let report = rig.run(&rig.task(attempt, BackupType::Auto)).await;
+        let done = report.outcome == Outcome::Succeeded;
+        last = Some(report);
+        if done {
+            break;
+        }
+    }
+    let last = last.unwrap();
+    assert_eq!(last.outcome, Outcome::Succeeded, "{what}: {last:#?}");
+    assert_whole(rig);
+    let catalog = rig.catalog().unwrap();
+    assert_eq!(last.path, Some(format!("data/{}/{}", catalog.id, catalog.attempt)), "{what}");
+    let own = format!("data/{}/{}/", catalog.id, catalog.attempt);
+    for key in rig.repository.keys() {
+        let of_base = base.is_some_and(|b| key.contains(&b.id.to_string()));
+        let ours = key == "mo-backup.json" || key == format!("catalog/{}.json", rig.id) || key.starts_with(&own);
+        assert!(of_base || ours, "{what}: {key} was left");
+    }
+    assert_eq!(rig.staged(), Vec::<String>::new(), "{what}");
+    assert_eq!(rig.server.running(), 0, "{what}");
+    assert!(!rig.server.is_held(), "{what}: the minimum timestamp is still held");
+    if let Some(base) = base {
+        assert_whole(base);
+    }
+}
+
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn every_end_can_be_gone_on_from(
+    #[values(At::Store, At::Server)] at: At,
+    #[values(Fault::Before, Fault::Lost, Fault::After)] fault: Fault,
+    #[values(Scene::Full, Scene::Incremental)] scene: Scene,
+) {
+    let mut call = 0;
+    loop {
+        let (rig, base) = ready(scene).await;
+        let count = |rig: &Rig| match at {
+            At::Store => rig.repository.calls().len(),
+            At::Server => rig.server.calls().len(),
+        };
+        let first = count(&rig);
+        let died = meet(&rig, at, first + call, fault).await;
+        let made = count(&rig) - first;
+        if call >= made && !died {
+            assert!(call > 10, "only {call} calls were made");
+            break;
+        }
+        let name = match at {
+            At::Store => rig.repository.calls().swap_remove(first + call),
+            At::Server => rig.server.calls().swap_remove(first + call),
+        };
+        recovers(&rig, base.as_ref(), &format!("{fault:?} at call {call} ({name})")).await;
+        call += 1;
+    }
+}

@@ -1,0 +1,92 @@
+//! Probing a storage and purging backups.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use mo_backup::{
+    api::{BackupType, DeletionPolicy, Outcome},
+    store::memory::Memory,
+    task::{ProbeTask, PurgeTask, Subject},
+    worker::{Place, Places, probe, purge},
+};
+
+use super::{
+    assert_whole,
+    rig::{Rig, storage},
+};
+
+fn places(repository: &Memory) -> Places {
+    Places { repository: Arc::new(repository.clone()), kind: Place::Bucket, staging: None }
+}
+
+fn subject() -> Subject {
+    Subject { namespace: "ns".into(), name: "main".into(), uid: "u".into(), attempt: 1, run: "u-1".into() }
+}
+
+fn purge_task(rig: &Rig, policy: DeletionPolicy) -> PurgeTask {
+    PurgeTask { subject: subject(), id: rig.id, storage: storage(), staging: None, policy }
+}
+
+async fn chain() -> (Rig, Rig) {
+    let full = Rig::new("v4.2.0");
+    assert_eq!(full.run(&full.task(1, BackupType::Full)).await.outcome, Outcome::Succeeded);
+    let incremental = full.next();
+    let report = incremental.run(&incremental.task(1, BackupType::Incremental)).await;
+    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    (full, incremental)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_backup_needs_outlives_its_own() {
+    let (full, incremental) = chain().await;
+    purge(&purge_task(&full, DeletionPolicy::Retain), &places(&full.repository)).await.unwrap();
+    assert!(full.catalog().is_some(), "the policy says Retain");
+    purge(&purge_task(&full, DeletionPolicy::Delete), &places(&full.repository)).await.unwrap();
+    assert!(full.catalog().is_none());
+    assert_whole(&incremental);
+    purge(&purge_task(&incremental, DeletionPolicy::Delete), &places(&full.repository)).await.unwrap();
+    assert_eq!(full.repository.keys(), ["mo-backup.json"]);
+    purge(&purge_task(&incremental, DeletionPolicy::Delete), &places(&full.repository)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_somebody_else_is_purged() {
+    let (full, _) = chain().await;
+    let mut task = purge_task(&full, DeletionPolicy::Delete);
+    task.storage.uid = "another".into();
+    let before = full.repository.keys();
+    let refused = purge(&task, &places(&full.repository)).await.unwrap_err();
+    assert_eq!(refused.reason.as_str(), "RepositoryForeign");
+    assert_eq!(full.repository.keys(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_says_what_a_store_can_do_and_holds() {
+    let (full, incremental) = chain().await;
+    full.repository.set("data/01a1fb90-0000-7000-8000-000000000001/1/tae/x", "x");
+    let task = ProbeTask { subject: subject(), storage: storage() };
+    let report = probe(&task, &places(&full.repository), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert!(report.capabilities.unwrap().conditional_create);
+    let seen = report.repository.unwrap();
+    let added = [&full, &incremental].map(|r| r.catalog().unwrap().totals.copied_bytes).iter().sum::<u64>();
+    assert_eq!((seen.backups, seen.bytes, seen.orphans), (2, i64::try_from(added).unwrap(), 1));
+    assert_eq!(seen.owner, "ns/main");
+    assert!(!full.repository.keys().iter().any(|k| k.starts_with("probe/")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_claims_an_empty_place_and_writes_nothing_where_it_may_not() {
+    let fresh = Memory::new();
+    let mut task = ProbeTask { subject: subject(), storage: storage() };
+    let report = probe(&task, &places(&fresh), Timestamp::UNIX_EPOCH).await;
+    assert_eq!((report.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
+    task.storage.uid = "another".into();
+    let calls = fresh.calls().len();
+    let report = probe(&task, &places(&fresh), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(report.reason.as_deref(), Some("RepositoryForeign"), "{report:#?}");
+    let writes = |calls: &[String]| calls.iter().any(|c| !c.starts_with("read") && !c.starts_with("stat"));
+    assert!(!writes(&fresh.calls()[calls..]), "{:?}", &fresh.calls()[calls..]);
+    let nowhere = probe(&task, &places(&Memory::without_bucket()), Timestamp::UNIX_EPOCH).await;
+    assert_eq!(nowhere.reason.as_deref(), Some("BucketNotFound"), "{nowhere:#?}");
+}
