@@ -17,9 +17,10 @@ mod schema;
 mod simulator;
 mod smoke;
 mod smoke_faults;
+mod store;
 
 fn main() -> std::process::ExitCode {
-    let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests()];
+    let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product = [schema::tests(), rights::tests(), backup::tests()];
     harness::trial::run(rig.into_iter().chain(product).flatten().collect())
 }

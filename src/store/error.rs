@@ -130,9 +130,7 @@ fn cause(e: &opendal::Error) -> Option<(Problem, bool)> {
     let mut found = None;
     while let Some(this) = link {
         let text = this.to_string().to_lowercase();
-        let tls = this.downcast_ref::<rustls::Error>().is_some()
-            || text.contains("certificate")
-            || text.contains("received fatal alert");
+        let tls = is_tls(this) || text.contains("certificate") || text.contains("received fatal alert");
         if tls {
             return Some((Problem::Tls, false));
         }
@@ -142,6 +140,12 @@ fn cause(e: &opendal::Error) -> Option<(Problem, bool)> {
         link = this.source();
     }
     found
+}
+
+/// An I/O error shows what it wraps, but does not list it as its source; and one may wrap another.
+fn is_tls(e: &(dyn error::Error + 'static)) -> bool {
+    let wrapped = e.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    e.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
 }
 
 fn judge(e: &opendal::Error, code: &str, status: Option<u16>) -> (Problem, bool) {

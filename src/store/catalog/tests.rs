@@ -342,3 +342,23 @@ async fn missing_and_short_objects_are_named() {
     let short = presence::Fault::Size { key: Key::object(id(3), DIR, "tae/e"), expected: 5, found: 1 };
     assert_eq!((found.objects, found.faults, found.first), (2, 2, vec![missing, short]));
 }
+
+/// What is here can run in a task of its own.
+#[tokio::test]
+async fn work_can_be_spawned() {
+    let memory = repository().await;
+    let work = tokio::spawn(async move {
+        let catalogue = all(&memory).await?;
+        for catalog in &catalogue.catalogs {
+            let list = presence::of_list(entries(&memory, catalog).await?);
+            presence::present(&memory, &catalog.sources, list).await?;
+        }
+        let empty = || std::iter::empty::<Entry>();
+        write_entries(&memory, (id(9), DIR), 1, empty).await?;
+        let items = std::iter::empty::<crate::store::transfer::Item<()>>();
+        let (moved, stop) = (crate::store::transfer::Moved::default(), CancellationToken::new());
+        crate::store::transfer::copy(&memory, items, Default::default(), &moved, &stop, |_| Ok(())).await?;
+        purge(&memory, id(1)).await
+    });
+    assert_eq!(work.await.unwrap().unwrap().kept, 2);
+}

@@ -68,6 +68,13 @@ use ErrorKind as K;
     Problem::Tls,
     false
 )]
+#[case::no_tls(
+    sent(io::Error::other(io::Error::other(rustls::Error::InvalidMessage(
+        rustls::InvalidMessage::InvalidContentType
+    )))),
+    Problem::Tls,
+    false
+)]
 #[case::no_credentials(opendal::Error::new(K::Unexpected, "loading credential to sign http request").set_temporary().set_source(io::Error::other("failed to load signing credential")), Problem::NoCredentials, false)]
 #[case::cut(opendal::Error::new(K::Unexpected, "read data from http response").set_temporary().set_source(io::Error::other("end of file before message length reached")), Problem::Unreachable, true)]
 fn every_situation_is_told_apart(#[case] e: opendal::Error, #[case] problem: Problem, #[case] temporary: bool) {
