@@ -11,6 +11,7 @@ pub fn start() {
     if io::stderr().is_terminal() {
         logs.with_target(false).init();
     } else {
-        logs.json().flatten_event(true).init();
+        // Every line names its object itself; the spans of the libraries would say it twice more.
+        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     }
 }

@@ -349,3 +349,6 @@ pub fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
         block_owner_deletion: Some(true),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
@@ -29,8 +30,8 @@ use kube::{
         watcher,
     },
 };
-use kube_lease_manager::LeaseManagerBuilder;
-use tokio::{net::TcpListener, signal::unix, task::JoinHandle};
+use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
+use tokio::{net::TcpListener, signal::unix, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -109,22 +110,23 @@ pub async fn run(options: Options) -> Result<(), Stopped> {
     let health = Health { ready: Arc::default(), metrics: ctx.metrics.clone(), backups: Arc::default() };
     serve(options.listen, health.clone(), stop.clone()).await?;
     crd_check::wait_until_current(&client, &stop).await;
-    let lost = if options.leader_election {
+    let mut lease = if options.leader_election {
         let identity = options.pod_name.unwrap_or_else(|| format!("mo-backup-{}", uuid::Uuid::now_v7()));
         // A replica that waits for its turn is as healthy as one that works.
         health.ready.store(true, Ordering::Relaxed);
-        lead(&client, &options.pod_namespace, identity, &stop).await?
+        Some(lead(&client, &options.pod_namespace, identity, &stop).await?)
     } else {
-        Box::pin(std::future::pending())
+        None
     };
-    if stop.is_cancelled() {
-        return Ok(());
+    let ended = tokio::select! {
+        () = work(&ctx, &health, &stop), if !stop.is_cancelled() => Ok(()),
+        () = stop.cancelled(), if stop.is_cancelled() => Ok(()),
+        () = lost(lease.as_mut()) => Err(Stopped::LeaseLost),
+    };
+    if let Some(lease) = lease {
+        lease.release().await;
     }
-    tracing::info!("working");
-    tokio::select! {
-        () = work(&ctx, &health, &stop) => Ok(()),
-        () = lost => Err(Stopped::LeaseLost),
-    }
+    ended
 }
 
 fn stop_on_signal(stop: &CancellationToken) -> Result<(), Stopped> {
@@ -174,13 +176,24 @@ async fn metrics(State(health): State<Health>) -> (StatusCode, String) {
     }
 }
 
-/// Waits until this process holds the Lease; the future that is returned ends when it has lost it.
-async fn lead(
-    client: &Client,
-    namespace: &str,
-    identity: String,
-    stop: &CancellationToken,
-) -> Result<BoxFuture<'static, ()>, Stopped> {
+/// The Lease while it is held.
+struct Lease {
+    leads: watch::Receiver<bool>,
+    task: JoinHandle<Result<LeaseManager, LeaseManagerError>>,
+}
+
+impl Lease {
+    /// Gives it up, so that another replica need not wait for its end.
+    async fn release(self) {
+        drop(self.leads);
+        if tokio::time::timeout(Duration::from_secs(5), self.task).await.is_err() {
+            tracing::warn!("failed to give up the Lease in time; another replica takes over when it ends");
+        }
+    }
+}
+
+/// Waits until this process holds the Lease, or is told to stop.
+async fn lead(client: &Client, namespace: &str, identity: String, stop: &CancellationToken) -> Result<Lease, Stopped> {
     let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
         .with_namespace(namespace)
         .with_identity(identity)
@@ -197,13 +210,16 @@ async fn lead(
         }
         () = stop.cancelled() => {}
     }
-    Ok(Box::pin(async move {
-        // The channel also closes when the manager itself has failed.
-        if leads.wait_for(|leads| !*leads).await.is_err() {
-            tracing::error!("the Lease is not renewed any more");
-        }
-        drop(task);
-    }))
+    Ok(Lease { leads, task })
+}
+
+/// Ends when the Lease is lost; never without one.
+async fn lost(lease: Option<&mut Lease>) {
+    let Some(lease) = lease else { return std::future::pending().await };
+    // The channel also closes when the manager itself has failed.
+    if lease.leads.wait_for(|leads| !*leads).await.is_err() {
+        tracing::error!("the Lease is not renewed any more");
+    }
 }
 
 /// Runs both controllers for each watched namespace, until told to stop.

@@ -105,3 +105,6 @@ pub fn turn(own: &Ticket, others: &[Ticket]) -> Turn {
         running: holder.map(|t| t.name.clone()).unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests;

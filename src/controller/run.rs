@@ -319,3 +319,6 @@ pub fn human(d: Duration) -> String {
     let text = format!("{}{}{}", part(h, "h"), part(m, "m"), part(s, "s"));
     if text.is_empty() { "0s".into() } else { text }
 }
+
+#[cfg(test)]
+mod tests;

@@ -312,3 +312,6 @@ impl ProbeTask {
         Ok(Self { subject: Subject::of(&storage.metadata, attempt)?, storage: StorageTask::of(storage)? })
     }
 }
+
+#[cfg(test)]
+mod tests;
