@@ -357,7 +357,10 @@ async fn work_can_be_spawned() {
         write_entries(&memory, (id(9), DIR), 1, empty).await?;
         let items = std::iter::empty::<crate::store::transfer::Item<()>>();
         let (moved, stop) = (crate::store::transfer::Moved::default(), CancellationToken::new());
-        crate::store::transfer::copy(&memory, items, Default::default(), &moved, &stop, |_| Ok(())).await?;
+        crate::store::transfer::copy(&memory, items, crate::store::transfer::Limits::default(), &moved, &stop, |_| {
+            Ok(())
+        })
+        .await?;
         purge(&memory, id(1)).await
     });
     assert_eq!(work.await.unwrap().unwrap().kept, 2);
