@@ -61,7 +61,9 @@ impl Server for MatrixOne {
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
         match timeout(CONNECT, self.open()).await {
             Ok(opened) => Ok(Box::new(opened?)),
-            Err(_) => Err(self.failed(Problem::Unreachable, format!("no answer within {} seconds", CONNECT.as_secs()))),
+            Err(_) => {
+                Err(self.failed(Problem::Unreachable, &format!("no answer within {} seconds", CONNECT.as_secs())))
+            }
         }
     }
 }
@@ -72,13 +74,13 @@ impl MatrixOne {
         // must not be sent a login.
         let Greeting { version, tls } = self.greet().await?;
         if !version.contains("MatrixOne") {
-            return Err(self.failed(Problem::NotMatrixOne, format!("the server calls itself {version:?}")));
+            return Err(self.failed(Problem::NotMatrixOne, &format!("the server calls itself {version:?}")));
         }
         let secure = match self.encryption {
             Encryption::Disabled => false,
             Encryption::Preferred => tls,
             Encryption::Required if !tls => {
-                return Err(self.failed(Problem::TlsUnavailable, "the server does not offer TLS".into()));
+                return Err(self.failed(Problem::TlsUnavailable, "the server does not offer TLS"));
             }
             Encryption::Required => true,
         };
@@ -109,24 +111,24 @@ impl MatrixOne {
     async fn greet(&self) -> Result<Greeting, Error> {
         let mut stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
-            .map_err(|e| self.failed(Problem::Unreachable, e.to_string()))?;
+            .map_err(|e| self.failed(Problem::Unreachable, &e.to_string()))?;
         let mut header = [0; 4];
         // A proxy without a server behind it accepts and closes at once.
-        let closed = |e: std::io::Error| self.failed(Problem::Unreachable, format!("no greeting: {e}"));
+        let closed = |e: std::io::Error| self.failed(Problem::Unreachable, &format!("no greeting: {e}"));
         stream.read_exact(&mut header).await.map_err(closed)?;
-        let stranger = || self.failed(Problem::NotMatrixOne, "what answers does not speak the MySQL protocol".into());
+        let stranger = || self.failed(Problem::NotMatrixOne, "what answers does not speak the MySQL protocol");
         let mut body = vec![0; greeting::body_length(header).ok_or_else(stranger)?];
         stream.read_exact(&mut body).await.map_err(closed)?;
         if body[0] == 0xff {
             let said = String::from_utf8_lossy(body.get(3..).unwrap_or_default()).into_owned();
-            return Err(self.failed(Problem::Unreachable, said));
+            return Err(self.failed(Problem::Unreachable, &said));
         }
         greeting::parse(&body).ok_or_else(stranger)
     }
 
-    fn failed(&self, problem: Problem, detail: String) -> Error {
+    fn failed(&self, problem: Problem, detail: &str) -> Error {
         let verb = format!("connect to {}:{}", self.host, self.port);
-        Error { problem, verb, code: 0, detail: error::presentable(&detail, &[&self.password]) }
+        Error { problem, verb, code: 0, detail: error::presentable(detail, &[&self.password]) }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors; new ones are like the unknown ones")]
@@ -138,10 +140,10 @@ impl MatrixOne {
                     Problem::Refused | Problem::Privilege => Problem::Login,
                     problem => problem,
                 };
-                Error { code: e.code, ..self.failed(problem, e.message.clone()) }
+                Error { code: e.code, ..self.failed(problem, &e.message) }
             }
-            other if untrusted(other) => self.failed(Problem::TlsUntrusted, root_cause(other)),
-            other => self.failed(Problem::Unreachable, root_cause(other)),
+            other if untrusted(other) => self.failed(Problem::TlsUntrusted, &root_cause(other)),
+            other => self.failed(Problem::Unreachable, &root_cause(other)),
         }
     }
 }
@@ -197,4 +199,78 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 fn untrusted(error: &mysql_async::Error) -> bool {
     let text = format!("{error} {}", root_cause(error));
     ["invalid peer certificate", "UnknownIssuer", "NotValidForName"].iter().any(|sign| text.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    /// A greeting as a server sends it: header, protocol, version, connection id, salt, filler, capabilities …
+    fn greeting(version: &str) -> Vec<u8> {
+        let mut body = vec![10];
+        body.extend(version.as_bytes());
+        body.extend([0, 9, 0, 0, 0]);
+        body.extend(*b"saltsalt\0");
+        body.extend([0x8f, 0xa6, 46, 2, 0]);
+        let length = u8::try_from(body.len()).unwrap();
+        [&[length, 0, 0, 0], &body[..]].concat()
+    }
+
+    fn server(port: u16, encryption: Encryption) -> MatrixOne {
+        MatrixOne {
+            host: "127.0.0.1".into(),
+            port,
+            user: "root".into(),
+            password: SecretString::from("CANARY"),
+            encryption,
+            authorities: None,
+            server_name: None,
+        }
+    }
+
+    /// What a server that says this, and hangs up on the first word it hears, is taken for.
+    async fn taken_for(said: Vec<u8>, encryption: Encryption) -> Problem {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if stream.write_all(&said).await.is_ok() && !said.is_empty() {
+                    // The end of the client's side counts as a word.
+                    let _heard = stream.read(&mut [0; 1024]).await;
+                }
+            }
+        });
+        let Err(error) = server(port, encryption).connect().await else { panic!("connected") };
+        serving.abort();
+        assert!(!error.to_string().contains("CANARY"), "{error}");
+        error.problem
+    }
+
+    #[rstest]
+    #[case::http(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), Encryption::Preferred, Problem::NotMatrixOne)]
+    #[case::mysql(greeting("8.4.2"), Encryption::Preferred, Problem::NotMatrixOne)]
+    #[case::silent_close(Vec::new(), Encryption::Preferred, Problem::Unreachable)]
+    #[case::no_tls(greeting("8.0.30-MatrixOne-v4.2.0"), Encryption::Required, Problem::TlsUnavailable)]
+    #[case::hangs_up(greeting("8.0.30-MatrixOne-v4.2.0"), Encryption::Disabled, Problem::Unreachable)]
+    #[tokio::test]
+    async fn who_answers_is_found_out(
+        #[case] said: Vec<u8>,
+        #[case] encryption: Encryption,
+        #[case] expected: Problem,
+    ) {
+        assert_eq!(taken_for(said, encryption).await, expected);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_unreachable() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let Err(error) = server(port, Encryption::Preferred).connect().await else { panic!("connected") };
+        assert_eq!(error.problem, Problem::Unreachable);
+        assert!(error.to_string().contains(&port.to_string()));
+    }
 }

@@ -1,6 +1,8 @@
 //! One attempt of a backup, from the first look to the commit.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
 
 use super::{
     Failure, Watch, clean, look,
@@ -54,6 +56,9 @@ pub async fn backup(task: &BackupTask, ports: &Ports, watch: &Watch) -> BackupRe
     report::backup(task, &result, &findings, watch.began())
 }
 
+/// How long a worker that must stop clears up.
+const LITTLE_TIME: Duration = Duration::from_secs(4);
+
 /// What an attempt's steps share.
 #[derive(Clone, Copy)]
 pub(super) struct Attempt<'a> {
@@ -95,9 +100,12 @@ impl Attempt<'_> {
         match taken {
             Ok(taken) => Ok(taken),
             Err(trouble) => {
-                // What a failed attempt has staged helps nobody. One that must stop has no time for it; the next clears up.
-                let cleared = watch.race(clean::staging(self, findings)).await;
-                tracing::debug!(cleared = cleared.is_ok(), "the attempt failed");
+                // What a failed attempt has staged helps nobody. One that must stop has little time for it.
+                if !watch.is_superseded() {
+                    let limit = if watch.token().is_cancelled() { LITTLE_TIME } else { task.stall_deadline };
+                    let cleared = timeout(limit, clean::staging(self, findings)).await;
+                    tracing::debug!(cleared = cleared.is_ok(), "the attempt failed");
+                }
                 Err(trouble.into())
             }
         }

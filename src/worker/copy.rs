@@ -32,7 +32,7 @@ impl Attempt<'_> {
         self.watch.total(objects + 2 * files.len() as u64, bytes + files.iter().map(|f| f.size).sum::<u64>());
         let limits = Limits { at_once: usize::from(self.task.parallelism.min(AT_ONCE_MAX)), ..Limits::default() };
         let (moved, mut found) = (Moved::default(), Vec::new());
-        let rows = resolved.copied().map(|row| self.row(folder, framed, row));
+        let rows = resolved.copied().map(|row| self.row(folder, framed, &row));
         let files = files.iter().flat_map(|file| self.file(folder, framed, file));
         let copying =
             transfer::copy(&*self.ports.repository, files.chain(rows), limits, &moved, self.watch.token(), |copied| {
@@ -59,7 +59,7 @@ impl Attempt<'_> {
     }
 
     /// A row of the list. It is tagged when something about it is only known by reading.
-    fn row(&self, folder: &Folder<'_>, framed: Framing, row: CopiedRow) -> Item<Option<RowId>> {
+    fn row(&self, folder: &Folder<'_>, framed: Framing, row: &CopiedRow) -> Item<Option<RowId>> {
         // Servers before 4.2 list the files below gc/ with sizes that are not exact.
         let exact = !row.path.starts_with("tae/gc/");
         let tag = (!exact || row.digest.is_none()).then_some(row.id);

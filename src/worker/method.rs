@@ -13,11 +13,10 @@ pub fn check(task: &BackupTask, keys: Option<&Keys>, version: Version) -> Result
     let refused = |detail: String| Err(Failure::new(Reason::MethodNotSupported, detail));
     match (task.method, &task.storage.location) {
         (Method::Staged, _) if task.staging.is_none() => refused("method Staged has no staging folder".into()),
-        (Method::Staged, _) => Ok(()),
         (Method::Direct, Location::Volume(volume)) if volume.server_path.is_none() => {
             refused("method Direct to a volume needs volume.serverPath, where MatrixOne has mounted it".into())
         }
-        (Method::Direct, Location::Volume(_)) => Ok(()),
+        (Method::Staged, _) | (Method::Direct, Location::Volume(_)) => Ok(()),
         (Method::Direct, Location::S3(s3)) => {
             if let Some(what) = unspeakable(s3) {
                 return refused(format!("MatrixOne's BACKUP statement cannot express {what}"));

@@ -47,9 +47,11 @@ impl Exit {
 }
 
 /// Longest time that a report is tried for: an API server that is away for a while is outlived.
-const REPORT: Duration = Duration::from_secs(30 * 60);
+const REPORT: Duration = Duration::from_mins(30);
 /// The same for a worker that was told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(6);
+/// No deadline of its own: the Job has one.
+const NEVER: Duration = Duration::from_hours(24 * 366);
 
 /// What a worker has to say in the end, whatever it did.
 #[derive(Clone, Debug, Serialize)]
@@ -91,8 +93,7 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
 
 async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
-    let never = Duration::from_secs(10 * 366 * 86_400);
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (never, never), stop.clone());
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop.clone());
     let files = Files::of_the_pod();
     let purged = match files.places(&task.storage, task.staging.as_ref(), &stop) {
         Ok(places) => watch.race(purge::purge(task, &places)).await.and_then(|done| done),
@@ -112,8 +113,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
 
 async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("BackupStorage", &task.subject).await else { return Exit::Untold };
-    let never = Duration::from_secs(10 * 366 * 86_400);
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (never, never), stop.clone()).without_progress();
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop.clone()).without_progress();
     let files = Files::of_the_pod();
     let report = match files.places(&task.storage, None, &stop) {
         Ok(places) => match watch.race(probe::probe(task, &places, watch.now())).await {

@@ -70,12 +70,12 @@ async fn hold(server: &dyn Server, facts: &ServerFacts, until: Timestamp, findin
         return false;
     }
     let hold = Statement::HoldMinTs(until.to_string());
-    let held = async {
+    let tried = async {
         let mut session = server.connect().await?;
         reply::done(&hold, &ask(&mut *session, &hold).await?)?;
         Ok::<_, sql::Error>(())
     };
-    let (to_release, what) = match held.await {
+    let (to_release, what) = match tried.await {
         Ok(()) => (true, "the minimum timestamp was held instead".to_owned()),
         // The server may have done it though its reply was lost.
         Err(error) => {
@@ -101,7 +101,7 @@ async fn release(server: &dyn Server) {
         }
     };
     // Bounded, because a worker that was told to stop has little time left.
-    if timeout(Duration::from_secs(5), released).await.is_err() {
+    if timeout(Duration::from_secs(3), released).await.is_err() {
         tracing::warn!("no answer while releasing the minimum timestamp");
     }
 }

@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// Limit of a statement that answers at once. A checkpoint has its own.
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_mins(1);
 /// Limit of the wait for a cancelled statement, within the grace of a Pod.
-const FAREWELL: Duration = Duration::from_secs(8);
+const FAREWELL: Duration = Duration::from_secs(6);
 /// Looks without our label, while our session still waits, after which the statement counts as lost.
 const UNSEEN: u32 = 12;
 
@@ -30,7 +30,7 @@ pub enum Ended {
 
 /// Sends a statement that answers soon, on a session of its own or a given one.
 pub async fn ask(session: &mut dyn Session, statement: &Statement) -> Result<Rows, sql::Error> {
-    let limit = if matches!(statement, Statement::Checkpoint) { Duration::from_secs(11 * 60) } else { SHORT };
+    let limit = if matches!(statement, Statement::Checkpoint) { Duration::from_mins(11) } else { SHORT };
     timeout(limit, session.run(statement)).await.unwrap_or_else(|_| {
         let detail = format!("no answer within {} seconds", limit.as_secs());
         Err(sql::Error { problem: Problem::Lost, verb: statement.verb().into(), code: 0, detail })
