@@ -1,8 +1,10 @@
 //! Removing what is not needed any more. Success is judged by listing, never by a store's reply.
 
+use std::io::ErrorKind;
+
 use futures::TryStreamExt as _;
 
-use super::{backup::Attempt, report::Findings};
+use super::{Staging, backup::Attempt, report::Findings};
 use crate::{
     api::Reason,
     plan::AttemptDir,
@@ -17,10 +19,28 @@ pub(super) async fn staging(attempt: &Attempt<'_>, findings: &mut Findings) {
     let Some(staging) = &attempt.ports.staging else { return };
     attempt.watch.step("emptying the staging folder");
     let prefix = Prefix::backup(attempt.task.id);
-    if let Err(why) = empty(&*staging.objects, &prefix, |_| true).await {
+    if let Err(why) = empty_folder(staging, &prefix).await {
         tracing::warn!(why, "emptying the staging folder");
         findings.warn(Reason::StagingNotEmptied, format!("{prefix} in the staging folder: {why}"));
     }
+}
+
+/// Removes the files below the prefix, and the folders, also those that MatrixOne made and put nothing into.
+pub(super) async fn empty_folder(staging: &Staging, prefix: &Prefix) -> Result<(), String> {
+    empty(&*staging.objects, prefix, |_| true).await?;
+    let folder = staging.folder.join(prefix.as_str());
+    match tokio::fs::remove_dir_all(&folder).await {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
+        Ok(()) | Err(_) => {}
+    }
+    // The folder of all backups goes with the last of them.
+    let parents = folder.ancestors().skip(1).take_while(|f| *f != staging.folder && f.starts_with(&staging.folder));
+    for folder in parents {
+        if tokio::fs::remove_dir(folder).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what earlier attempts of this backup have left in the repository. Only the committed attempt counts from now

@@ -3,13 +3,12 @@
 
 use std::io::ErrorKind;
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    Failure, Place,
+    Failure, Place, Staging,
     backup::Attempt,
     clean, method,
     preflight::{self, ServerFacts},
@@ -44,7 +43,7 @@ impl Attempt<'_> {
         statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
         if let Some(staging) = &ports.staging {
             let left = Prefix::backup(task.id);
-            clean::empty(&*staging.objects, &left, |_| true).await.map_err(|why| {
+            clean::empty_folder(staging, &left).await.map_err(|why| {
                 Failure::new(Reason::VolumeNotUsable, format!("failed to empty {left} in the staging folder: {why}"))
             })?;
         }
@@ -104,13 +103,30 @@ impl Attempt<'_> {
                 return Err(Failure::new(Reason::PrefixNotEmpty, format!("{} is already there", found.key)));
             }
         }
-        if let Some(staging) = &self.ports.staging {
-            let of = |e: store::Error| Failure::of_store(Place::Staging, &e);
-            let probe = Key::probe(&Uuid::now_v7().to_string());
-            staging.objects.put(&probe, Bytes::from_static(b"mo-backup")).await.map_err(of)?;
-            staging.objects.delete(vec![probe]).await.map_err(of)?;
+        match &self.ports.staging {
+            Some(staging) => self.may_write(staging).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether the staging folder is mounted and ours to write in: what lies there must be removed in the end. Folders
+    /// are made and removed again; MatrixOne makes its own, under its own user.
+    async fn may_write(&self, staging: &Staging) -> Result<(), Failure> {
+        let dir = AttemptDir { attempt: self.task.subject.attempt, fallback: false };
+        let prefix = Prefix::attempt(self.task.id, dir);
+        let probe = Key::object(self.task.id, dir, "mo_meta");
+        staging.objects.stat(&probe).await.map_err(|e| Failure::of_store(Place::Staging, &e))?;
+        let folder = staging.folder.join(prefix.as_str());
+        let made = tokio::fs::create_dir_all(&folder).await;
+        for folder in folder.ancestors().take_while(|f| *f != staging.folder) {
+            if tokio::fs::remove_dir(folder).await.is_err() {
+                break;
+            }
+        }
+        made.map_err(|e| {
+            let detail = format!("failed to make a folder in the staging folder: {e}");
+            Failure::new(Reason::VolumeNotUsable, detail)
+        })
     }
 
     /// Writes the marker, or proves with the one that is there that the store refuses a second create.

@@ -30,7 +30,7 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
     }
     if let Some(staging) = &places.staging {
         let left = Prefix::backup(task.id);
-        clean::empty(&*staging.objects, &left, |_| true).await.map_err(|why| {
+        clean::empty_folder(staging, &left).await.map_err(|why| {
             Failure::new(Reason::PurgeFailed, format!("failed to empty {left} in the staging folder: {why}"))
         })?;
     }

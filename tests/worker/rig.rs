@@ -123,16 +123,14 @@ impl Rig {
         backup(task, &self.ports(), &watch).await
     }
 
-    /// Files in the staging folder.
+    /// Files and folders in the staging folder.
     pub fn staged(&self) -> Vec<String> {
         let mut folders = vec![self.folder.path().to_owned()];
         let mut files = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
-                match entry.is_dir() {
-                    true => folders.push(entry),
-                    false => files.push(entry.display().to_string()),
-                }
+                files.push(entry.display().to_string());
+                folders.extend(entry.is_dir().then_some(entry));
             }
         }
         files
