@@ -45,8 +45,8 @@ async fn full_and_incremental_to_versitygw(rig: &Rig) -> anyhow::Result<()> {
         let manifest = report.manifest.as_ref().context("no manifest")?;
         ensure!(keys.iter().any(|k| *k == format!("prod/{}", manifest.key)), "{} is not in the bucket", manifest.key);
     }
-    let left = std::fs::read_dir(staging)?.count();
-    ensure!(left == 0, "{left} things are left in the staging folder");
+    let left = files_below(staging)?;
+    ensure!(left.is_empty(), "left in the staging folder: {left:?}");
     let table = namespace.cluster.kubectl(&["get", "backups", "-A"]).await?;
     let widest = table.lines().map(|l| l.chars().count()).max().unwrap_or_default();
     ensure!(widest <= 120, "kubectl get backups -A is {widest} wide:\n{table}");
@@ -55,6 +55,16 @@ async fn full_and_incremental_to_versitygw(rig: &Rig) -> anyhow::Result<()> {
     ensure!(wrong.is_err(), "kubectl wait for Failed returned for a good backup");
     no_secret(namespace).await?;
     scene.namespace.delete().await
+}
+
+/// Every file below a folder; empty folders do not count.
+fn files_below(folder: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
 }
 
 /// The secret key of the store stands in no object but its Secret, and in no log.
@@ -111,14 +121,14 @@ async fn refusals_say_what_to_do(rig: &Rig) -> anyhow::Result<()> {
     secret(namespace, "tenant", &[("username", &format!("{name}#admin")), ("password", "111")]).await?;
     secret(namespace, "weak", &[("username", &name), ("password", "111")]).await?;
     let nobody = crate::harness::ports::reserve()?;
-    let s3_port: u16 = rig.s3(Kind::Versitygw).await?.endpoint().rsplit(':').next().unwrap_or_default().parse()?;
+    let mysql = another_database().await?;
     let login = |secret: &str| json!({"cluster": {"credentialsSecret": {"name": secret}}});
     let cases = [
         ("wrong-password", login("wrong"), "LoginFailed"),
         ("tenant-account", login("tenant"), "NotSysAccount"),
         ("weak-role", login("weak"), "RoleTooWeak"),
         ("nobody-there", json!({"cluster": {"address": {"port": nobody.first}}}), "ServerUnreachable"),
-        ("no-matrixone", json!({"cluster": {"address": {"port": s3_port}}}), "NotMatrixOne"),
+        ("no-matrixone", json!({"cluster": {"address": {"port": mysql}}}), "NotMatrixOne"),
         ("no-base", json!({"type": "Incremental"}), "BaseNotUsable"),
         ("direct-to-s3", json!({"staging": null, "method": "Direct"}), "MethodNotSupported"),
     ];
@@ -136,9 +146,29 @@ async fn refusals_say_what_to_do(rig: &Rig) -> anyhow::Result<()> {
         namespace.kubectl(&["wait", "--for=condition=Failed", &format!("backup/{case}"), "--timeout=1s"]).await?;
     }
     ensure!(bucket.list("").await? == before, "something was written");
-    ensure!(std::fs::read_dir(staging)?.count() == 0, "something is left in the staging folder");
+    let left = files_below(staging)?;
+    ensure!(left.is_empty(), "left in the staging folder: {left:?}");
     bad_stores(rig, namespace).await?;
     scene.namespace.delete().await
+}
+
+/// The port of a database that speaks the protocol and is no MatrixOne: it greets, and waits.
+async fn another_database() -> anyhow::Result<u16> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let mut greeting = b"\x0a8.0.36\0\x07\0\0\0saltsalt\0\xff\xf7\x2e\x02\0\xff\xdf\x15".to_vec();
+    greeting.extend([0; 10]);
+    greeting.extend(b"saltsaltsalt\0mysql_native_password\0");
+    let mut packet = vec![u8::try_from(greeting.len())?, 0, 0, 0];
+    packet.extend(greeting);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &packet).await;
+            open.push(stream);
+        }
+    });
+    Ok(port)
 }
 
 /// Storages that cannot work: the probe says why.
@@ -180,7 +210,7 @@ async fn deletion_removes_what_it_may(rig: &Rig) -> anyhow::Result<()> {
     }
     let id = |b: Backup| b.status.and_then(|s| s.report).and_then(|r| r.id).context("no id");
     let base = id(namespace.api::<Backup>().get("base").await?)?;
-    namespace.kubectl(&["delete", "backup/base", "--timeout=90s"]).await?;
+    remove(namespace, "base").await?;
     let left = bucket.list(&format!("prod/data/{base}/")).await?;
     ensure!(!left.is_empty(), "objects that the incremental needs are gone");
     let entry = format!("prod/catalog/{base}.json");
@@ -188,10 +218,21 @@ async fn deletion_removes_what_it_may(rig: &Rig) -> anyhow::Result<()> {
         bucket.list("prod/catalog/").await?.iter().all(|(k, _)| *k != entry),
         "the entry of the base is still there"
     );
-    namespace.kubectl(&["delete", "backup/child", "--timeout=90s"]).await?;
+    remove(namespace, "child").await?;
     let left: Vec<_> = bucket.list("prod/data/").await?;
     ensure!(left.is_empty(), "left behind: {left:?}");
     scene.namespace.delete().await
+}
+
+/// Deletes a Backup and waits until it is gone.
+async fn remove(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<()> {
+    namespace.kubectl(&["delete", "backup", name, "--wait=false"]).await?;
+    let what = format!("Backup {name} to be gone");
+    namespace
+        .until(&what, std::time::Duration::from_secs(60), || async {
+            Ok(namespace.api::<Backup>().get_opt(name).await?.is_none().then_some(()))
+        })
+        .await
 }
 
 async fn two_namespaces_take_turns(rig: &Rig) -> anyhow::Result<()> {
