@@ -103,6 +103,18 @@ fn the_chart_finds_where_its_annotation_goes() {
     }
 }
 
+/// The rule that refuses late reports compares whole reports, and the API server finds no two objects equal that hold
+/// a `date-time`.
+#[test]
+fn a_report_has_no_date_time() {
+    for crd in mo_backup::api::crds() {
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let report = &schema["openAPIV3Schema"]["properties"]["status"]["properties"]["report"];
+        assert!(report["properties"]["run"].is_object(), "no report in {}", crd.spec.names.kind);
+        assert!(!report.to_string().contains("date-time"), "a date-time in the report of {}", crd.spec.names.kind);
+    }
+}
+
 #[test]
 fn a_status_has_no_defaults() {
     let found = paths("status", |_, schema| schema.get("default").is_some());

@@ -85,9 +85,11 @@ pub struct BackupReport {
     pub at_time: Option<String>,
     /// When the attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
     pub start_time: Option<Time>,
     /// When the manifest was committed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
     pub complete_time: Option<Time>,
     /// From start to commit, for people.
     #[serde(skip_serializing_if = "Option::is_none")]

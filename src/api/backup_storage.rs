@@ -136,6 +136,7 @@ pub struct StorageReport {
     pub retryable: bool,
     /// When the probe ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
     pub probed_at: Option<Time>,
     /// What the store can do.
     #[serde(skip_serializing_if = "Option::is_none")]
