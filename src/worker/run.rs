@@ -83,7 +83,7 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
     let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop.clone());
     let files = Files::of_the_pod();
-    let report = match files.ports(task, &stop) {
+    let report = match files.ports(task, &stop).await {
         Ok(ports) => backup(task, &ports, &watch).await,
         Err(failure) => report::backup(task, &Err(failure), &Findings::default(), watch.began()),
     };
@@ -95,7 +95,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop.clone());
     let files = Files::of_the_pod();
-    let purged = match files.places(&task.storage, task.staging.as_ref(), &stop) {
+    let purged = match files.places(&task.storage, task.staging.as_ref(), &stop).await {
         Ok(places) => watch.race(purge::purge(task, &places)).await.and_then(|done| done),
         Err(failure) => Err(failure),
     };
@@ -115,7 +115,7 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("BackupStorage", &task.subject).await else { return Exit::Untold };
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop.clone()).without_progress();
     let files = Files::of_the_pod();
-    let report = match files.places(&task.storage, None, &stop) {
+    let report = match files.places(&task.storage, None, &stop).await {
         Ok(places) => match watch.race(probe::probe(task, &places, watch.now())).await {
             Ok(report) => report,
             Err(stopped) => probe::report(task, Err(stopped), watch.now()),

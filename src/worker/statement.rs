@@ -75,6 +75,7 @@ pub async fn supervise(
     let Statement::Backup { label, .. } = statement.clone() else {
         return Err(Failure::new(Reason::Internal, "failed to supervise a statement that is no BACKUP"));
     };
+    tracing::info!(connection, statement = statement.redacted(), "sending");
     let mut work = tokio::spawn(async move { session.run(&statement).await });
     let outcome = tokio::select! {
         biased;

@@ -39,7 +39,6 @@ impl Attempt<'_> {
             parallelism: task.parallelism,
             since: base.map(|b| b.backup_ts.to_string()),
         };
-        tracing::info!(statement = statement.redacted(), "sending");
         let (objects, place) = self.source()?;
         let sequence =
             sequence::run(&ports.server, &ground.facts, statement, (objects, &prefix), watch, findings).await?;

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -12,7 +13,7 @@ use super::{Failure, Place, Ports, Staging};
 use crate::{
     api::{Reason, S3Location, ServerSideEncryptionType, TlsMode},
     sql::{Encryption, MatrixOne},
-    store::{self, Bucket, Keys, Objects, Patience, Retrying, Volume, credentials},
+    store::{self, Bucket, Key, Keys, Objects, Patience, Retrying, Volume, credentials},
     task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, mount},
 };
 
@@ -32,6 +33,9 @@ pub struct Files {
     /// See [`mount::REPOSITORY`].
     pub repository: PathBuf,
 }
+
+/// How long a store that does not answer is asked again in the beginning.
+const SOON: Duration = Duration::from_secs(6);
 
 /// Where bytes lie.
 #[derive(Clone, Debug)]
@@ -59,8 +63,8 @@ impl Files {
     }
 
     /// What a backup works with.
-    pub fn ports(&self, task: &BackupTask, stop: &CancellationToken) -> Result<Ports, Failure> {
-        let Places { repository, kind: _, staging } = self.places(&task.storage, task.staging.as_ref(), stop)?;
+    pub async fn ports(&self, task: &BackupTask, stop: &CancellationToken) -> Result<Ports, Failure> {
+        let Places { repository, kind: _, staging } = self.places(&task.storage, task.staging.as_ref(), stop).await?;
         Ok(Ports {
             repository,
             staging,
@@ -69,28 +73,19 @@ impl Files {
         })
     }
 
-    /// The repository and the staging folder.
-    pub fn places(
+    /// The repository and the staging folder. The repository has answered once: what is wrong with it from the start is
+    /// said soon, while the patience of the work itself outlasts an outage of minutes.
+    pub async fn places(
         &self,
         storage: &StorageTask,
         staging: Option<&StagingTask>,
         stop: &CancellationToken,
     ) -> Result<Places, Failure> {
         let kind = Place::of(&storage.location);
-        let failed = |e: crate::store::Error| Failure::of_store(kind, &e);
-        let repository: Arc<dyn Objects> = match &storage.location {
-            Location::S3(s3) => {
-                let ca = s3
-                    .ca_secret
-                    .as_ref()
-                    .map(|_| credentials::read_ca(&self.store_ca))
-                    .transpose()
-                    .map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))?;
-                let keys = self.keys(storage)?;
-                Arc::new(Bucket::open(&bucket(s3), keys.as_ref(), ca.as_deref()).map_err(failed)?)
-            }
-            Location::Volume(volume) => Arc::new(Volume::open(&self.repository, &volume.path).map_err(failed)?),
-        };
+        let repository = self.repository(storage, kind)?;
+        let soon = Patience { limit: SOON, ..Patience::default() };
+        let asked = Retrying::new(repository.clone(), soon, stop.clone()).stat(&Key::marker()).await;
+        asked.map_err(|e| Failure::of_store(kind, &e))?;
         let patient =
             |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
         let open = |staging: &StagingTask| {
@@ -100,6 +95,19 @@ impl Files {
         };
         let staging = staging.map(open).transpose()?;
         Ok(Places { repository: patient(repository), kind, staging })
+    }
+
+    fn repository(&self, storage: &StorageTask, kind: Place) -> Result<Arc<dyn Objects>, Failure> {
+        let failed = |e: store::Error| Failure::of_store(kind, &e);
+        Ok(match &storage.location {
+            Location::S3(s3) => {
+                let ca = s3.ca_secret.as_ref().map(|_| credentials::read_ca(&self.store_ca)).transpose();
+                let ca = ca.map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))?;
+                let keys = self.keys(storage)?;
+                Arc::new(Bucket::open(&bucket(s3), keys.as_ref(), ca.as_deref()).map_err(failed)?)
+            }
+            Location::Volume(volume) => Arc::new(Volume::open(&self.repository, &volume.path).map_err(failed)?),
+        })
     }
 
     /// The server, with the login of its Secret.

@@ -130,9 +130,9 @@ async fn an_old_history_does_not_poison_a_new_one(#[case] rewound: bool, #[case]
     let base = Rig::new("v4.2.0");
     assert_eq!(base.run(&base.task(1, BackupType::Full)).await.outcome, Outcome::Succeeded);
     if rewound {
-        base.server.rewind()
+        base.server.rewind();
     } else {
-        base.server.set_identity("1")
+        base.server.set_identity("1");
     }
     let refused = base.next();
     let report = refused.run(&refused.task(1, BackupType::Incremental)).await;
