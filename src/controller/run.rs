@@ -155,7 +155,11 @@ impl Open<'_> {
             if now < until {
                 return Stage::Starting { waiting, until };
             }
-            let why = waiting.map_or_else(String::new, |w| format!(" It waits for: {w}"));
+            let why = match (waiting, pod) {
+                (Some(waiting), _) => format!(" It waits for: {waiting}"),
+                (None, Some(_)) => String::new(),
+                (None, None) => format!(" There is no Pod at all; the events of Job {} say why", job.name),
+            };
             return Stage::Overdue {
                 reason: Reason::StartDeadlineExceeded,
                 message: format!("the Pod did not start within {}.{why}", human(self.limits.start)),

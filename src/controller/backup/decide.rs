@@ -262,3 +262,6 @@ pub(super) fn failed(mut draft: BackupDraft, reason: Reason, message: &str) -> B
     draft.status.run.queue = None;
     draft.say(BackupPhase::Failed, Standing::Failed, reason, message).then(Requeue::OnChange)
 }
+
+#[cfg(test)]
+mod tests;

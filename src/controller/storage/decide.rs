@@ -248,3 +248,6 @@ fn failed(mut draft: StorageDraft, reason: Reason, message: &str) -> StorageDeci
     let wait = if reason.is_permanent() { HOUR } else { backoff(count, HOUR) };
     draft.then(Requeue::After(wait))
 }
+
+#[cfg(test)]
+mod tests;

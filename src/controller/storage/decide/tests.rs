@@ -1,0 +1,112 @@
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::controller::{job::WorkerImage, seen::Workers};
+
+fn t(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
+    let mut object = json!({
+        "apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage",
+        "metadata": {"name": "st", "namespace": "ns", "uid": "uid", "generation": 1},
+        "spec": {"type": "S3", "s3": {"bucket": "bucket", "region": "us-east-1"}}
+    });
+    change(&mut object);
+    serde_json::from_value(object).unwrap()
+}
+
+/// A storage whose probe number `attempt` ended at second 0.
+fn probed(phase: &str, attempt: i32, reason: &str) -> Value {
+    let ended = t(0).to_string();
+    json!({
+        "phase": phase, "attempt": attempt, "firstAttempt": 1, "observedGeneration": 1, "run": format!("uid-{attempt}"),
+        "attempts": [{"number": attempt, "job": format!("st-probe-{attempt}"), "endTime": ended, "reason": reason}]
+    })
+}
+
+fn decided(storage: BackupStorage, now: i64) -> StorageDecision {
+    let seen = Observed { storage, workers: Workers::default(), image: WorkerImage::default() };
+    decide(&seen, t(now))
+}
+
+fn probes(decision: &StorageDecision) -> bool {
+    decision.effects.iter().any(|e| matches!(e, Effect::CreateJob(_)))
+}
+
+#[test]
+fn a_new_storage_is_probed() {
+    let decision = decided(storage(|_| {}), 0);
+    assert_eq!(decision.status.phase, Some(BackupStoragePhase::Probing));
+    assert_eq!(decision.status.run.run.as_deref(), Some("uid-1"));
+    assert!(probes(&decision));
+}
+
+#[rstest]
+#[case::ready(probed("Ready", 1, "StorageReady"), 1_000_000, false)]
+#[case::read_only(probed("ReadOnly", 1, "StorageReady"), 1_000_000, false)]
+#[case::failed_once_too_early(probed("Failed", 1, "StorageUnreachable"), 9, false)]
+#[case::failed_once(probed("Failed", 1, "StorageUnreachable"), 10, true)]
+#[case::failed_often_too_early(probed("Failed", 30, "StorageUnreachable"), 3599, false)]
+#[case::failed_often(probed("Failed", 30, "StorageUnreachable"), 3600, true)]
+#[case::failed_for_good_too_early(probed("Failed", 1, "BucketNotFound"), 3599, false)]
+#[case::failed_for_good_may_have_been_mended(probed("Failed", 1, "BucketNotFound"), 3600, true)]
+fn it_is_probed_again_when_that_can_help(#[case] status: Value, #[case] now: i64, #[case] expected: bool) {
+    let storage = storage(|o| o["status"] = status);
+    assert_eq!(at_rest(&storage, t(now)), !expected);
+    let decision = decided(storage.clone(), now);
+    assert_eq!(probes(&decision), expected);
+    if !expected {
+        assert_eq!(decision.status, storage.written(), "nothing is written while it waits");
+    }
+}
+
+#[rstest]
+#[case::spec(|o: &mut Value| o["metadata"]["generation"] = json!(2))]
+#[case::token(|o: &mut Value| o["metadata"]["annotations"] = json!({"mo-backup.io/retry": "now"}))]
+fn a_change_or_a_token_is_probed_at_once(#[case] change: fn(&mut Value)) {
+    let storage = storage(|o| {
+        o["status"] = probed("Failed", 7, "BucketNotFound");
+        change(o);
+    });
+    let decision = decided(storage.clone(), 1);
+    assert!(probes(&decision));
+    let run = &decision.status.run;
+    assert_eq!((run.attempt, run.first_attempt, run.observed_generation), (8, Some(8), storage.metadata.generation));
+}
+
+#[test]
+fn a_token_counts_once() {
+    let storage = storage(|o| {
+        o["status"] = probed("Ready", 1, "StorageReady");
+        o["status"]["handledRequests"] = json!({"retry": "now"});
+        o["metadata"]["annotations"] = json!({"mo-backup.io/retry": "now"});
+    });
+    assert!(!probes(&decided(storage, 1)));
+}
+
+#[rstest]
+#[case::writable("ReadWrite", BackupStoragePhase::Ready)]
+#[case::readable("ReadOnly", BackupStoragePhase::ReadOnly)]
+fn a_good_report_makes_it_ready(#[case] mode: &str, #[case] phase: BackupStoragePhase) {
+    let storage = storage(|o| {
+        o["spec"]["accessMode"] = json!(mode);
+        o["status"] = json!({"phase": "Probing", "attempt": 1, "observedGeneration": 1, "run": "uid-1",
+            "attempts": [{"number": 1, "job": "st-probe-1", "jobUid": "j"}],
+            "report": {"run": "uid-1", "outcome": "Succeeded"}});
+    });
+    let decision = decided(storage, 5);
+    assert_eq!(decision.status.phase, Some(phase));
+    let ready = decision.status.run.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!((&*ready.status, &*ready.reason), ("True", "StorageReady"));
+}
+
+#[test]
+fn an_impossible_spec_is_said_and_waits_for_another() {
+    let storage = storage(|o| o["spec"]["s3"]["region"] = json!(""));
+    let decision = decided(storage, 0);
+    assert_eq!(decision.status.phase, Some(BackupStoragePhase::Failed));
+    assert_eq!((decision.effects.len(), decision.requeue), (0, Requeue::OnChange));
+}
