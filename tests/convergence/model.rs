@@ -206,7 +206,9 @@ impl Model {
                 if thing.jobs.iter().all(|j| j.name != name) {
                     assert!(thing.live().is_empty(), "a second worker of one object: {run} beside {:?}", thing.live());
                     self.uids += 1;
-                    thing.made.insert(run.clone());
+                    let record = thing.status().run.attempts.last().cloned().unwrap_or_default();
+                    let again = !thing.made.insert(run.clone());
+                    assert!(!again || record.job_uid.is_none(), "an attempt whose Job is on record begins once: {run}");
                     thing.jobs.push(JobSeen {
                         name,
                         uid: format!("job-{}", self.uids),

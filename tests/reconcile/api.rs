@@ -153,6 +153,7 @@ impl Api {
         if meta["resourceVersion"].is_string() && meta["resourceVersion"] != current["metadata"]["resourceVersion"] {
             return Err(refusal(409, "Conflict", "the object has been modified"));
         }
+        assert!(meta["resourceVersion"].is_string(), "a write that does not say which state it was decided on");
         let mut next = current.clone();
         if target.status {
             self.apply_status(&key, &manager, &mut next, &body["status"])?;

@@ -86,7 +86,10 @@ async fn cancel_stops_the_worker_and_retry_goes_on_with_the_next_attempt() {
 async fn a_job_deleted_by_somebody_makes_room_for_the_next_attempt() {
     let mut world = running(Ends::Never).await;
     world.api.lock().unwrap().objects.remove(&(JOBS.into(), "nightly-1".into()));
-    world.operate().await;
+    for _ in 0..10 {
+        world.operate().await;
+        world.pass_time(60);
+    }
     let made = world.api.lock().unwrap().jobs_made.clone();
     assert!(!made.contains(&"nightly-2".to_owned()), "its Pod is still alive: {made:?}");
     world.api.lock().unwrap().objects.remove(&(PODS.into(), "nightly-1-pod".into()));
