@@ -38,9 +38,9 @@ fn a_move() -> impl Strategy<Value = Move> {
     prop_oneof![
         8 => which.clone().prop_map(Move::Look),
         8 => (which.clone(), 0..6_usize, any::<bool>()).prop_map(|(at, steps, keep)| Move::Act(at, steps, keep)),
-        12 => which.clone().prop_map(Move::LookAndAct),
-        12 => (which.clone(), any::<bool>()).prop_map(|(at, well)| Move::Kubernetes(at, well)),
-        2 => which.clone().prop_map(Move::Vandal),
+        16 => which.clone().prop_map(Move::LookAndAct),
+        8 => (which.clone(), any::<bool>()).prop_map(|(at, well)| Move::Kubernetes(at, well)),
+        4 => which.clone().prop_map(Move::Vandal),
         2 => which.clone().prop_map(Move::LoseNode),
         1 => (which.clone(), any::<u8>()).prop_map(|(at, token)| Move::Cancel(at, token)),
         2 => (which.clone(), any::<u8>()).prop_map(|(at, token)| Move::Retry(at, token)),
@@ -49,7 +49,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         1 => which.clone().prop_map(Move::Retain),
         1 => which.clone().prop_map(Move::Delete),
         1 => which.prop_map(Move::Terminate),
-        8 => prop_oneof![Just(1_u64), Just(15), Just(90), Just(700), Just(4000)].prop_map(Move::Pass),
+        10 => prop_oneof![Just(1_u64), Just(15), Just(90), Just(700), Just(4000)].prop_map(Move::Pass),
     ]
 }
 
@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_world_comes_to_rest(moves in prop::collection::vec(a_move(), 0..80)) {
+    fn every_world_comes_to_rest(moves in prop::collection::vec(a_move(), 0..120)) {
         let mut model = Model::new();
         for a_move in &moves {
             apply(&mut model, a_move);
