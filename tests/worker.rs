@@ -8,6 +8,8 @@ mod double;
 mod end;
 #[path = "worker/keep.rs"]
 mod keep;
+#[path = "worker/process.rs"]
+mod process;
 #[path = "worker/refuse.rs"]
 mod refuse;
 #[path = "worker/rig.rs"]

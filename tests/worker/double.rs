@@ -146,6 +146,11 @@ impl Double {
         self.state().rewound = true;
     }
 
+    /// Some time passes.
+    pub fn advance(&self) {
+        self.state().clock += 1_000_000_000;
+    }
+
     pub fn is_held(&self) -> bool {
         self.state().held
     }

@@ -49,6 +49,7 @@ pub struct Rig {
     pub repository: Memory,
     pub folder: Arc<tempfile::TempDir>,
     pub server: Double,
+    version: &'static str,
     pub told: Arc<Told>,
     pub id: BackupId,
     pub uid: String,
@@ -60,7 +61,7 @@ impl Rig {
         let target = Target::Folder(folder.path().into());
         let server = Double::new(version, version == "v1.2.4", ROOT, target);
         let uid = uuid::Uuid::new_v4().to_string();
-        Self { repository, folder, server, told: Arc::default(), id: BackupId::fresh(), uid }
+        Self { repository, folder, server, version, told: Arc::default(), id: BackupId::fresh(), uid }
     }
 
     /// A server that writes to the bucket itself.
@@ -68,6 +69,16 @@ impl Rig {
         let repository = Memory::new();
         let server = Double::new(version, false, "", Target::Bucket(repository.clone()));
         Self { repository, server, ..Self::new(version) }
+    }
+
+    /// The same object in a world of its own: what is done to the one does not touch the other.
+    pub fn copied(&self) -> Self {
+        let fresh = Self::new(self.version);
+        fresh.server.advance();
+        for key in self.repository.keys() {
+            fresh.repository.set(&key, self.repository.get(&key).unwrap());
+        }
+        Self { id: self.id, uid: self.uid.clone(), ..fresh }
     }
 
     /// The next object of the same storage and server.
