@@ -35,20 +35,12 @@ pub fn standing(world: &World, name: &str) -> Value {
     json!({"phase": status["phase"], "attempt": status["attempt"], "conditions": conditions, "attempts": attempts})
 }
 
-async fn story(script: Vec<Ends>, delete: bool, fault: Option<(usize, Fault)>) -> World {
+async fn story(script: Vec<Ends>, fault: Option<(usize, Fault)>) -> World {
     let mut world = World::new(fault);
     world.script = script.into();
     world.apply(STORAGES, storage());
-    let mut object = backup("nightly");
-    if delete {
-        object["spec"]["deletionPolicy"] = json!("Delete");
-    }
-    world.apply(BACKUPS, object);
+    world.apply(BACKUPS, backup("nightly"));
     world.settle().await;
-    if delete {
-        world.api.lock().unwrap().mark_deleted(BACKUPS, "nightly");
-        world.settle().await;
-    }
     world
 }
 
@@ -75,32 +67,38 @@ fn hopeless() -> Vec<Ends> {
 #[case::hopeless(hopeless(), "Failed", 1)]
 #[tokio::test]
 async fn a_backup_comes_to_rest(#[case] script: Vec<Ends>, #[case] phase: &str, #[case] attempts: i64) {
-    let world = story(script, false, None).await;
+    let world = story(script, None).await;
     let standing = standing(&world, "nightly");
     assert_eq!(standing["phase"], phase, "{standing:#}");
     assert_eq!(standing["attempt"], attempts, "{standing:#}");
 }
 
 /// Every request of a story goes wrong once, in each way: it never arrives, its reply is lost, the operator dies before
-/// it sees the reply. The story ends the same, and no Job is made twice.
+/// it sees the reply. The story (an attempt that fails, one that does not, deletion with its purge) goes the same way,
+/// and no Job is made twice.
 #[rstest]
-#[case::never(never(), false)]
-#[case::deleted(well(), true)]
 #[tokio::test]
-async fn a_fault_at_any_request_changes_nothing(
-    #[case] script: Vec<Ends>,
-    #[case] delete: bool,
-    #[values(Fault::Before, Fault::ReplyLost, Fault::Crash)] fault: Fault,
-) {
-    let reference = story(script.clone(), delete, None).await;
+async fn a_fault_at_any_request_changes_nothing(#[values(Fault::Before, Fault::ReplyLost, Fault::Crash)] fault: Fault) {
+    let (expected, reference) = story_to_the_end(None).await;
     let requests = *reference.requests.lock().unwrap();
     let jobs = reference.api.lock().unwrap().jobs_made.clone();
-    let expected = standing(&reference, "nightly");
-    assert!(requests > 20, "a story of {requests} requests proves little");
+    assert_eq!(jobs, ["store-probe-1", "nightly-1", "nightly-2", "nightly-purge-3"]);
+    assert!(requests > 50, "a story of {requests} requests proves little");
     for at in 0..requests {
-        let world = story(script.clone(), delete, Some((at, fault))).await;
-        assert_eq!(standing(&world, "nightly"), expected, "{fault:?} at request {at}");
+        let (rest, world) = story_to_the_end(Some((at, fault))).await;
+        assert_eq!(rest, expected, "{fault:?} at request {at}");
         let made = world.api.lock().unwrap().jobs_made.clone();
         assert_eq!(made, jobs, "{fault:?} at request {at}: one Job for each attempt");
     }
+}
+
+/// How the Backup stood before it was deleted, and the world after that.
+async fn story_to_the_end(fault: Option<(usize, Fault)>) -> (Value, World) {
+    let mut world = story(at_the_second_try(), fault).await;
+    let rest = standing(&world, "nightly");
+    world.edit(BACKUPS, "nightly", |o| o["spec"]["deletionPolicy"] = json!("Delete"));
+    world.api.lock().unwrap().mark_deleted(BACKUPS, "nightly");
+    world.settle().await;
+    assert_eq!(standing(&world, "nightly"), "gone", "{fault:?}");
+    (rest, world)
 }
