@@ -76,3 +76,55 @@ pub fn target(task: &BackupTask, keys: Option<&Keys>, attempt: &Prefix) -> Resul
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use secrecy::ExposeSecret as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{plan::AttemptDir, sql::Statement};
+
+    fn task(method: &str, location: &Value, staging: &Value) -> BackupTask {
+        serde_json::from_value(json!({
+            "subject": {"namespace": "ns", "name": "b", "uid": "u", "attempt": 1, "run": "u-1"},
+            "id": "01a1fb92-c001-7000-8000-000000000002",
+            "cluster": {"host": "mo", "port": 6001, "tls": "Disabled", "tlsCa": false, "serverName": null},
+            "storage": {
+                "namespace": "ns", "name": "main", "uid": "s", "location": location, "readOnly": false,
+                "serverCredentials": "FromSecret",
+            },
+            "kind": "Full", "base": null, "method": method, "staging": staging, "parallelism": 4,
+            "allowKeysInSql": false, "verify": "Manifest",
+            "runDeadline": {"secs": 60, "nanos": 0}, "stallDeadline": {"secs": 60, "nanos": 0},
+        }))
+        .unwrap()
+    }
+
+    fn statement(task: &BackupTask) -> String {
+        let dir = AttemptDir { attempt: 3, fallback: false };
+        let target = target(task, None, &Prefix::attempt(task.id, dir)).unwrap();
+        let backup = Statement::Backup { label: "u-3".into(), target, parallelism: 4, since: None };
+        backup.text().expose_secret().to_owned()
+    }
+
+    const DATA: &str = "data/01a1fb92-c001-7000-8000-000000000002/3";
+
+    #[rstest]
+    #[case::staged("Staged", json!({"s3": {"bucket": "bkt", "region": "r"}}), json!({"path": "in", "serverPath": "/mnt/x/in"}), "FILESYSTEM '/mnt/x/in/", "'")]
+    #[case::volume("Direct", json!({"volume": {"claim": "c", "path": "prod", "serverPath": "/mnt/repo"}}), Value::Null, "FILESYSTEM '/mnt/repo/prod/", "'")]
+    #[case::whole_volume("Direct", json!({"volume": {"claim": "c", "path": "", "serverPath": "/mnt/repo/"}}), Value::Null, "FILESYSTEM '/mnt/repo/", "'")]
+    #[case::bucket("Direct", json!({"s3": {"bucket": "bkt", "prefix": "a/b", "region": "eu-1", "endpoint": "http://s3:9"}}), Value::Null, "'endpoint'='http://s3:9', 'region'='eu-1', 'bucket'='bkt', 'filepath'='a/b/", "'")]
+    #[case::aws("Direct", json!({"s3": {"bucket": "bkt", "region": "eu-1"}}), Value::Null, "'endpoint'='https://s3.eu-1.amazonaws.com', 'region'='eu-1', 'bucket'='bkt', 'filepath'='", "'")]
+    fn the_server_is_told_where(
+        #[case] method: &str,
+        #[case] location: Value,
+        #[case] staging: Value,
+        #[case] before: &str,
+        #[case] after: &str,
+    ) {
+        let text = statement(&task(method, &location, &staging));
+        assert!(text.contains(&format!("{before}{DATA}{after}")), "{text}");
+    }
+}

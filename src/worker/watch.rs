@@ -283,15 +283,78 @@ impl Watch {
     }
 }
 
-/// One short text for people.
+/// One short text for people: it stands in a column of `kubectl get`.
 fn text(state: &State) -> String {
     match state.total {
         Some((_, total)) if total > 0 => format!("{}%", state.bytes.min(total).saturating_mul(100) / total),
-        Some(_) | None => state.step.into(),
+        Some(_) | None => state.step.split(' ').next().unwrap_or_default().into(),
     }
 }
 
 /// A count for a status, whose numbers are signed.
 pub fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+
+    struct Slow(Mutex<Vec<(Duration, Value)>>, Instant);
+
+    #[async_trait]
+    impl Reporter for Slow {
+        async fn send(&self, status: &Value) -> Result<(), Untold> {
+            self.0.lock().unwrap().push((self.1.elapsed(), status.clone()));
+            sleep(Duration::from_secs(2)).await;
+            Err(Untold::Later("the API server is away".into()))
+        }
+    }
+
+    fn watch(stall: Duration) -> (Arc<Slow>, Watch) {
+        let slow = Arc::new(Slow(Mutex::default(), Instant::now()));
+        let clock: Clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+        let watch = Watch::new(slow.clone(), clock, "u-1", (Duration::from_hours(1), stall), CancellationToken::new());
+        (slow, watch)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_beat_comes_often_enough_and_not_too_often() {
+        for (stall, least, most) in [(Duration::from_mins(15), 5, 7), (Duration::from_secs(9), 11, 13)] {
+            let (slow, watch) = watch(stall);
+            let end = async {
+                for _ in 0..60 {
+                    sleep(Duration::from_secs(1)).await;
+                    watch.done(1, 10);
+                }
+            };
+            tokio::select! {
+                never = watch.beat() => match never {},
+                () = end => {}
+            }
+            let beats = slow.0.lock().unwrap().len();
+            assert!((least..=most).contains(&beats), "{beats} beats in a minute with {stall:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_has_a_rate_and_an_end_in_sight() {
+        let (slow, watch) = watch(Duration::from_mins(15));
+        watch.step("copying");
+        watch.total(10, 1000);
+        assert!(watch.tell(None).await.is_err());
+        watch.done(1, 100);
+        sleep(Duration::from_secs(8)).await;
+        assert!(watch.tell(None).await.is_err());
+        assert!(watch.tell(Some(&serde_json::json!({"outcome": "Succeeded"}))).await.is_err());
+        let told = slow.0.lock().unwrap();
+        let last = &told[1].1["progress"];
+        assert_eq!(
+            (&last["text"], &last["bytesPerSecond"], &last["etaSeconds"]),
+            (&"10%".into(), &10.into(), &90.into())
+        );
+        assert_eq!((&last["run"], &told[2].1["progress"]["text"]), (&"u-1".into(), &"100%".into()));
+    }
 }
