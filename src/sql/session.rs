@@ -53,7 +53,6 @@ impl fmt::Debug for MatrixOne {
 struct Open {
     conn: Conn,
     greeting: String,
-    password: SecretString,
 }
 
 #[async_trait]
@@ -95,7 +94,7 @@ impl MatrixOne {
             .tcp_keepalive(Some(KEEPALIVE))
             .stmt_cache_size(0);
         let conn = Conn::new(options).await.map_err(|e| self.login_error(&e))?;
-        Ok(Open { conn, greeting: version, password: self.password.clone() })
+        Ok(Open { conn, greeting: version })
     }
 
     fn ssl_options(&self) -> SslOpts {
@@ -126,9 +125,10 @@ impl MatrixOne {
         greeting::parse(&body).ok_or_else(stranger)
     }
 
+    /// What we or the operating system say: it holds no secret, and must not be searched for a short one.
     fn failed(&self, problem: Problem, detail: &str) -> Error {
         let verb = format!("connect to {}:{}", self.host, self.port);
-        Error { problem, verb, code: 0, detail: error::presentable(detail, &[&self.password]) }
+        Error { problem, verb, code: 0, detail: error::presentable(detail, &[]) }
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library's errors; new ones are like the unknown ones")]
@@ -140,7 +140,8 @@ impl MatrixOne {
                     Problem::Refused | Problem::Privilege => Problem::Login,
                     problem => problem,
                 };
-                Error { code: e.code, ..self.failed(problem, &e.message) }
+                let detail = error::presentable(&e.message, &[&self.password]);
+                Error { code: e.code, detail, ..self.failed(problem, "") }
             }
             other if untrusted(other) => self.failed(Problem::TlsUntrusted, &root_cause(other)),
             other => self.failed(Problem::Unreachable, &root_cause(other)),
@@ -155,12 +156,14 @@ impl Session for Open {
         let text = statement.text();
         let rows = self.conn.query::<Row, _>(text.expose_secret()).await.map_err(|e| {
             let (problem, code, detail) = match &e {
-                mysql_async::Error::Server(e) => (error::classify(e.code, &e.message), e.code, e.message.clone()),
-                other => (Problem::Lost, 0, root_cause(other)),
+                mysql_async::Error::Server(e) => {
+                    // The server can echo the statement, and its keys with it.
+                    let detail = error::presentable(&e.message, &statement.secrets());
+                    (error::classify(e.code, &e.message), e.code, detail)
+                }
+                other => (Problem::Lost, 0, error::presentable(&root_cause(other), &[])),
             };
-            let mut secrets = statement.secrets();
-            secrets.push(&self.password);
-            Error { problem, verb: statement.verb().into(), code, detail: error::presentable(&detail, &secrets) }
+            Error { problem, verb: statement.verb().into(), code, detail }
         })?;
         Ok(rows.into_iter().map(|row| row.unwrap_raw().into_iter().map(|value| cell(value?)).collect()).collect())
     }

@@ -122,6 +122,10 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
         },
         Err(failure) => probe::report(task, Err(failure), watch.now()),
     };
+    match &report.reason {
+        Some(reason) => tracing::error!(reason, message = report.message, "failed to probe"),
+        None => tracing::info!("probed"),
+    }
     let StorageReport { outcome, reason, message, retryable, .. } = report.clone();
     finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
 }
