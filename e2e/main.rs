@@ -7,7 +7,9 @@ mod backup;
 #[allow(dead_code, reason = "the offline judge must know which cases it cannot judge")]
 #[path = "../tests/fixtures/cel.rs"]
 mod cases;
+mod crash;
 mod double_to_bucket;
+mod faults;
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
 mod rights;
@@ -17,10 +19,11 @@ mod schema;
 mod simulator;
 mod smoke;
 mod smoke_faults;
+mod stand;
 mod store;
 
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
-    let product = [schema::tests(), rights::tests(), backup::tests()];
+    let product = [schema::tests(), rights::tests(), backup::tests(), faults::tests(), crash::tests()];
     harness::trial::run(rig.into_iter().chain(product).flatten().collect())
 }

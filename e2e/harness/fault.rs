@@ -35,6 +35,8 @@ pub enum Fault {
     After,
     /// It waits, then it is done and answered.
     Stall(Duration),
+    /// SQL only: it arrives, and after this time the connection breaks, whether or not it is done.
+    Cut(Duration),
     /// HTTP only: answered by the proxy with this status and JSON or XML, never done.
     Answer(u16, String),
     /// HTTP only: one bit of the request's body changes on the way.

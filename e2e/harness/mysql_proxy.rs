@@ -104,6 +104,11 @@ async fn forward(
             _ => {}
         }
         server.write_all(&packet).await?;
+        if let Some(Fault::Cut(time)) = verdict.fault {
+            tokio::time::sleep(time).await;
+            verdict.strike();
+            return Ok(());
+        }
         if matches!(verdict.fault, Some(Fault::Swallow | Fault::After)) {
             let _ = back.received.subscribe().wait_for(|received| *received > before).await;
             verdict.strike();

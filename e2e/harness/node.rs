@@ -136,6 +136,16 @@ impl Node {
         found.iter().filter(|pod| pod.signal(signal)).count() > 0
     }
 
+    /// Signals every live container of a namespace, from a hook of a fault proxy.
+    pub fn striker(&self, namespace: &str, signal: Signal) -> impl Fn() + Send + Sync + use<> {
+        let (pods, namespace) = (self.pods.clone(), namespace.to_string());
+        move || {
+            for pod in pods.lock().expect("pods").values().filter(|pod| pod.namespace == namespace) {
+                pod.signal(signal);
+            }
+        }
+    }
+
     /// The processes of a Pod that are alive now.
     pub fn processes(&self, namespace: &str, pod: &str) -> Vec<Identity> {
         self.find(namespace, pod).iter().flat_map(|pod| pod.processes()).collect()

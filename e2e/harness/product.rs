@@ -10,6 +10,23 @@ use super::wait::until;
 /// The namespace of the operator.
 pub const NAMESPACE: &str = "mo-backup";
 
+/// What of the chart is there besides the operator.
+const GROUND: [&str; 3] = ["templates/crds.yaml", "templates/worker-role.yaml", "templates/admission-policies.yaml"];
+
+/// Everything of the chart but the operator, for tests that run operators of their own.
+pub async fn ground(cluster: &Cluster) -> anyhow::Result<()> {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/mo-backup");
+    let mut args = vec!["template", "mo-backup", chart.to_str().unwrap_or_default(), "--namespace", NAMESPACE];
+    for part in GROUND {
+        args.extend(["--show-only", part]);
+    }
+    let objects = cluster.helm(&args).await?;
+    cluster.apply(&objects).await?;
+    let crds = ["crd/backups.mo-backup.io", "crd/backupstorages.mo-backup.io"];
+    let wait = [&["wait", "--for=condition=Established", "--timeout=30s"][..], &crds[..]].concat();
+    cluster.kubectl(&wait).await.map(drop)
+}
+
 /// The installed operator.
 pub struct Product {
     // Kept for the lifetime of the operator: its port is a port of this machine.

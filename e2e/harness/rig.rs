@@ -5,14 +5,33 @@ use std::sync::Mutex;
 use tokio::sync::OnceCell;
 
 use super::cluster::{Cluster, Options};
+use super::http_proxy::HttpProxy;
 use super::matrixone::MatrixOne;
-use super::product::Product;
+use super::product::{self, Product};
 use super::s3::{Kind, S3};
+
+/// A cluster with everything of the chart but the operator.
+pub struct Bare {
+    pub cluster: Cluster,
+    /// Through which its Pods reach the API server.
+    pub pods: HttpProxy,
+}
+
+impl Bare {
+    pub async fn boot(options: Options) -> anyhow::Result<Bare> {
+        let cluster = Cluster::boot(options).await?;
+        product::ground(&cluster).await?;
+        let pods = HttpProxy::before_api(&cluster).await?;
+        cluster.nodes().iter().for_each(|node| node.set_api_port(pods.port));
+        Ok(Bare { cluster, pods })
+    }
+}
 
 #[derive(Default)]
 pub struct Rig {
     product: OnceCell<Product>,
     cluster: OnceCell<Cluster>,
+    bare: OnceCell<Bare>,
     versitygw: OnceCell<S3>,
     minio: OnceCell<S3>,
     matrixone: OnceCell<MatrixOne>,
@@ -23,6 +42,11 @@ impl Rig {
     /// One node, default settings. A test that loses nodes or kills the control plane boots its own.
     pub async fn cluster(&self) -> anyhow::Result<&Cluster> {
         self.cluster.get_or_try_init(|| timed("Kubernetes", Cluster::boot(Options::default()))).await
+    }
+
+    /// Where tests run operators of their own, each for a namespace.
+    pub async fn bare(&self) -> anyhow::Result<&Bare> {
+        self.bare.get_or_try_init(|| timed("Kubernetes without an operator", Bare::boot(Options::default()))).await
     }
 
     /// The chart, installed into [`Rig::cluster`].

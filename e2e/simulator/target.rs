@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown},
     path::{Path, PathBuf},
 };
 
@@ -155,12 +155,33 @@ fn check_options(options: &[(String, String)]) -> Result<(), Reply> {
 /// Folders 0755, files 0600; first under another name. "BACKUP to a directory: modes…".
 fn write_file(path: &Path, root: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+        make_folder(folder)?;
     }
+    make_folder(root)?;
     let temporary = root.join(format!(".tmp.{}", uuid::Uuid::now_v7().as_u128() % 4_000_000_000));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
+    inherit(&temporary, root)?;
     fs::rename(&temporary, path)
+}
+
+/// Makes a folder, and those above it that are missing.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let Some(above) = folder.parent().filter(|_| !folder.exists()) else { return Ok(()) };
+    make_folder(above)?;
+    match fs::DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.and_then(|()| inherit(folder, above)),
+    }
+}
+
+/// The double may run as root, where a server has a user of its own: what it writes belongs to whoever owns the folder.
+fn inherit(path: &Path, from: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(from)?;
+    chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 fn folder_error(error: &io::Error, name: &str) -> Reply {
