@@ -2,7 +2,10 @@
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{batch::v1::Job, core::v1::Pod},
+    api::{
+        batch::v1::Job,
+        core::v1::{Namespace, Pod},
+    },
 };
 use kube::{Api, Client, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
@@ -23,6 +26,15 @@ where
         .get_opt(name)
         .await
         .map_err(|e| Error::kube("read", format!("{} {namespace}/{name}", K::kind(&())), e))
+}
+
+/// Whether the namespace is being deleted.
+pub async fn is_terminating(client: &Client, name: &str) -> Result<bool, Error> {
+    let found = Api::<Namespace>::all(client.clone())
+        .get_opt(name)
+        .await
+        .map_err(|e| Error::kube("read", format!("Namespace {name}"), e))?;
+    Ok(found.is_some_and(|n| n.metadata.deletion_timestamp.is_some()))
 }
 
 /// All Backups of the clusters at this host, spelled so, in all namespaces that this operator watches.

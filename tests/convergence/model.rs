@@ -125,6 +125,7 @@ impl Model {
             base: Base::NotNamed,
             others,
             workers: Workers { jobs: thing.jobs.clone(), pods: thing.pods.clone(), stranger: None },
+            terminating: thing.terminating,
             image: WorkerImage::default(),
         }
     }

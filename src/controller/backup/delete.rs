@@ -75,6 +75,12 @@ fn settled(seen: &Observed, draft: BackupDraft, retry: bool) -> BackupDecision {
             .say(BackupPhase::Deleting, Standing::Moving, Reason::Releasing, &message)
             .then(Requeue::After(SOON));
     }
+    if seen.terminating {
+        return draft
+            .say(BackupPhase::Deleting, Standing::Held, Reason::NamespaceTerminating, "")
+            .with(Effect::Release)
+            .then(Requeue::OnChange);
+    }
     if seen.backup.spec.hold {
         return draft.say(BackupPhase::Deleting, Standing::Held, Reason::Held, "").then(Requeue::OnChange);
     }

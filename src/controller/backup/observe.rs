@@ -1,7 +1,7 @@
 //! What a decision about a Backup may look at.
 
 use crate::{
-    api::{Backup, BackupStorage},
+    api::{Backup, BackupStorage, DeletionPolicy},
     controller::{
         Context, Error,
         job::{WorkerImage, attempt_name, purge_name},
@@ -27,6 +27,9 @@ pub struct Observed {
     pub others: Vec<Ticket>,
     /// Its Jobs and Pods.
     pub workers: Workers,
+    /// Its namespace is being deleted. Looked at only before data is removed: no Job can be made there any more, and
+    /// the Secrets are gone.
+    pub terminating: bool,
     /// What its Jobs run.
     pub image: WorkerImage,
 }
@@ -52,6 +55,7 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
         base: Base::NotNamed,
         others: Vec::new(),
         workers: Workers::default(),
+        terminating: false,
         image: ctx.image.clone(),
     };
     if at_rest(cached) && !asked_to_retry(cached) {
@@ -79,7 +83,9 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     let awaited = open
         .map(|r| if plan::is_purge(&backup, r) { purge_name(name, r.number) } else { attempt_name(name, r.number) });
     let workers = look::workers(&ctx.client, &backup, awaited.as_deref()).await?;
-    Ok(Some(Observed { storage, base, others, workers, ..nothing(backup) }))
+    let purges = backup.metadata.deletion_timestamp.is_some() && backup.spec.deletion_policy == DeletionPolicy::Delete;
+    let terminating = purges && look::is_terminating(&ctx.client, namespace).await?;
+    Ok(Some(Observed { storage, base, others, workers, terminating, ..nothing(backup) }))
 }
 
 fn asked_to_retry(backup: &Backup) -> bool {
