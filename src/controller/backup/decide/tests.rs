@@ -32,7 +32,7 @@ fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
 
 fn seen(backup: Backup, storage: Option<BackupStorage>) -> Observed {
     let (others, workers, image) = (Vec::new(), Workers::default(), WorkerImage::default());
-    Observed { backup, storage, base: Base::NotNamed, others, workers, image }
+    Observed { backup, storage, base: Base::NotNamed, others, workers, terminating: false, image }
 }
 
 fn now() -> Timestamp {
