@@ -102,6 +102,23 @@ pub enum Ending {
     Vanished,
 }
 
+impl Stage {
+    /// The same, with another look no later than then.
+    fn by(self, then: Option<Timestamp>) -> Self {
+        let Some(then) = then else { return self };
+        match self {
+            Self::Starting { waiting, until } => Self::Starting { waiting, until: until.min(then) },
+            Self::Running { until } => Self::Running { until: until.min(then) },
+            stage @ (Self::ToMake
+            | Self::Taken { .. }
+            | Self::Overdue { .. }
+            | Self::Stopping
+            | Self::Lost { .. }
+            | Self::Over(_)) => stage,
+        }
+    }
+}
+
 impl Open<'_> {
     /// The Job of this run.
     #[must_use]
@@ -130,7 +147,10 @@ impl Open<'_> {
             (Some(JobSeen { end: Some(end), .. }), None) => Stage::Over(self.ending(end)),
             (Some(JobSeen { end: Some(_), .. }) | None, Some(_)) => Stage::Stopping,
             (Some(job), _) if job.deleting => Stage::Stopping,
-            (Some(job), _) => self.at_work(job, now),
+            // Nothing more may be heard of a node that is gone: a deleted Pod is looked at again when it counts as lost.
+            (Some(job), _) => {
+                self.at_work(job, now).by(alive.and_then(|p| p.gone_by).map(|gone| after(gone, LOST_AFTER)))
+            }
             (None, None) if self.was_made() => Stage::Over(Ending::Vanished),
             (None, None) => match &self.workers.stranger {
                 Some(job) => Stage::Taken { job: job.clone() },

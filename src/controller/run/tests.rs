@@ -84,6 +84,14 @@ fn a_pod_that_outlives_its_grace_has_lost_its_node() {
     assert_eq!(stage(&recorded(), &deleted, false, None, 130), lost);
 }
 
+#[test]
+fn a_deleted_pod_is_looked_at_again_when_it_counts_as_lost() {
+    let running = with(job(|_| {}), pod(|p| p.gone_by = Some(t(100))));
+    assert_eq!(stage(&recorded(), &running, false, None, 50), Stage::Running { until: t(130) });
+    let starting = with(job(|_| {}), pod(|p| (p.gone_by, p.started) = (Some(t(100)), None)));
+    assert_eq!(stage(&recorded(), &starting, false, None, 50), Stage::Starting { waiting: None, until: t(130) });
+}
+
 #[rstest]
 #[case::start(job(|_| {}), None, 600, Reason::StartDeadlineExceeded)]
 #[case::start_names_what_it_waits_for(with(job(|_| {}), pod(|p| { p.started = None; p.waiting = Some("ImagePullBackOff".into()); })), None, 600, Reason::StartDeadlineExceeded)]
