@@ -1,6 +1,7 @@
 //! What breaks around a backup: the store, MatrixOne, the worker, its node, the API server, and people.
 
 mod control_plane;
+mod node;
 mod people;
 mod server;
 mod store;
@@ -23,5 +24,6 @@ pub fn tests() -> Vec<Test> {
         test!(people::cancel_and_retry),
         test!(people::recreated_object_is_another),
         test!(control_plane::api_server_dies_in_mid_run),
+        test!(node::lost_node_never_makes_two),
     ]
 }

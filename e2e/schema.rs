@@ -22,7 +22,10 @@ async fn every_rule_on_the_api_server(_: &Rig) -> anyhow::Result<()> {
     for crd in mo_backup::api::crds() {
         cluster.apply(&serde_json::to_string(&crd)?).await?;
         let name = format!("crd/{}", crd.name_any());
-        cluster.kubectl(&["wait", "--for=condition=Established", &name, "--timeout=30s"]).await?;
+        let wait = ["wait", "--for=condition=Established", &name, "--timeout=5s"];
+        // Right after the apply there are no conditions yet, which kubectl takes for an error.
+        let limit = std::time::Duration::from_secs(30);
+        crate::harness::wait::until("the CRD", limit, || async { cluster.kubectl(&wait).await.map(Some) }).await?;
     }
     let namespace = Namespace::create(&cluster, "schema").await?;
     let mut wrong = Vec::new();

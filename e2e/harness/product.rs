@@ -23,8 +23,9 @@ pub async fn ground(cluster: &Cluster) -> anyhow::Result<()> {
     let objects = cluster.helm(&args).await?;
     cluster.apply(&objects).await?;
     let crds = ["crd/backups.mo-backup.io", "crd/backupstorages.mo-backup.io"];
-    let wait = [&["wait", "--for=condition=Established", "--timeout=30s"][..], &crds[..]].concat();
-    cluster.kubectl(&wait).await.map(drop)
+    let wait = [&["wait", "--for=condition=Established", "--timeout=5s"][..], &crds[..]].concat();
+    // Right after the apply there are no conditions yet, which kubectl takes for an error.
+    until("the CRDs", Duration::from_secs(30), || async { cluster.kubectl(&wait).await.map(Some) }).await.map(drop)
 }
 
 /// The installed operator.

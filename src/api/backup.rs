@@ -225,7 +225,7 @@ impl Default for Deadlines {
 /// What is known about a Backup.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = super::run_status::rules()))]
+#[schemars(extend("x-kubernetes-validations" = super::run_status::rules_with_progress()))]
 pub struct BackupStatus {
     /// Where it stands, in one word; programs read `conditions`.
     #[serde(skip_serializing_if = "Option::is_none")]

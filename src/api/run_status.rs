@@ -177,3 +177,16 @@ pub(super) fn rules() -> serde_json::Value {
         {"rule": "!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)", "message": "attempt never goes back"}
     ])
 }
+
+/// The same for a status with progress. A worker that was replaced sends its progress without a report, and would take
+/// the report of its replacement away: both are applied by the same field manager.
+pub(super) fn rules_with_progress() -> serde_json::Value {
+    let progress = serde_json::json!({
+        "rule": "!has(self.progress) || (has(self.run) && self.progress.run == self.run) || (oldSelf.hasValue() && has(oldSelf.value().progress) && oldSelf.value().progress.run == self.progress.run)",
+        "optionalOldSelf": true,
+        "message": "this progress belongs to another run"
+    });
+    let mut rules = rules();
+    rules.as_array_mut().into_iter().for_each(|rules| rules.push(progress.clone()));
+    rules
+}
