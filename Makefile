@@ -9,7 +9,7 @@ BIN := $(or $(MO_BACKUP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mo-backup)
 export CARGO_TERM_COLOR ?= auto
 say = printf '\n== %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
-.PHONY: help check-machine tools demo test unit chart e2e sweep bench lint clean
+.PHONY: help check-machine tools demo test unit chart e2e sweep lint clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -54,10 +54,6 @@ e2e: tools ## the end-to-end tests on a real control plane, S3 and MatrixOne (ro
 sweep: tools ## the end-to-end tests with every crash point instead of a sample: long
 	@$(call say,end-to-end tests with every crash point)
 	E2E_SWEEP=1 $(CARGO) test --test e2e -- $(TEST) < /dev/null
-
-bench: ## measures what docs/performance.md quotes
-	@$(call say,benchmarks)
-	$(CARGO) bench
 
 lint: ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
 	@$(CARGO) fmt --all --check
