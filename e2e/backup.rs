@@ -240,7 +240,7 @@ async fn two_namespaces_take_turns(rig: &Rig) -> anyhow::Result<()> {
     let two = Scene::set(rig, "turn-b", Kind::Versitygw).await?;
     one.back_up("b", json!({"type": "Full", "verify": "Full"})).await?;
     two.back_up("b", json!({"type": "Full"})).await?;
-    let queued = two.namespace.until("the second backup to be queued", std::time::Duration::from_secs(30), || async {
+    let queued = two.namespace.until("the second backup to be queued", std::time::Duration::from_secs(90), || async {
         let status = two.namespace.api::<Backup>().get("b").await?.status.unwrap_or_default();
         Ok(status.run.queue.filter(|q| q.position >= 1 && !q.running.is_empty()))
     });

@@ -1,5 +1,7 @@
 //! The rules of the kinds, judged by a real API server.
 
+use std::time::Duration;
+
 use anyhow::{bail, ensure};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -10,6 +12,7 @@ use crate::cases::{Case, cases};
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
 use crate::harness::trial::Test;
+use crate::harness::wait::until;
 use crate::test;
 
 pub fn tests() -> Vec<Test> {
@@ -24,8 +27,7 @@ async fn every_rule_on_the_api_server(_: &Rig) -> anyhow::Result<()> {
         let name = format!("crd/{}", crd.name_any());
         let wait = ["wait", "--for=condition=Established", &name, "--timeout=5s"];
         // Right after the apply there are no conditions yet, which kubectl takes for an error.
-        let limit = std::time::Duration::from_secs(30);
-        crate::harness::wait::until("the CRD", limit, || async { cluster.kubectl(&wait).await.map(Some) }).await?;
+        until("the CRD", Duration::from_secs(60), || async { cluster.kubectl(&wait).await.map(Some) }).await?;
     }
     let namespace = Namespace::create(&cluster, "schema").await?;
     let mut wrong = Vec::new();
@@ -83,7 +85,9 @@ async fn explained_by_kubectl(rig: &Rig) -> anyhow::Result<()> {
     rig.product().await?;
     let cluster = rig.cluster().await?;
     for path in ["backup.spec.verify", "backup.spec.staging.volume.serverPath", "backupstorage.spec.s3.region"] {
-        let text = cluster.kubectl(&["explain", path]).await?;
+        // A new kind is served at once, its documentation a moment later.
+        let explained = || async { cluster.kubectl(&["explain", path]).await.map(Some) };
+        let text = until("the explanation", Duration::from_secs(60), explained).await?;
         ensure!(text.contains("DESCRIPTION") && text.len() > 150, "kubectl explain {path} says too little:\n{text}");
     }
     Ok(())

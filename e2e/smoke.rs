@@ -194,8 +194,8 @@ async fn control_plane_survives_a_crash(_: &Rig) -> anyhow::Result<()> {
     let namespace = Namespace::create(&cluster, "crash").await?;
     namespace.apply(&pod("stays", "echo ready; while :; do sleep 0.1; done", 1)).await?;
     says(&namespace, "stays", "ready").await?;
-    cluster.kill("apiserver")?;
-    cluster.kill("etcd")?;
+    cluster.kill("apiserver").await?;
+    cluster.kill("etcd").await?;
     cluster.revive().await?;
     ensure!(!cluster.node(0).processes(&namespace.name, "stays").is_empty(), "the Pod must live through it");
     ensure!(std::fs::metadata(cluster.audit_log())?.len() > 0, "no audit log");

@@ -16,7 +16,7 @@ pub(super) async fn api_server_dies_in_mid_run(rig: &Rig) -> anyhow::Result<()> 
     stand.double.set_backup_duration(Duration::from_secs(4));
     stand.back_up("deaf", json!({})).await?;
     stand.writing("deaf").await?;
-    bare.cluster.kill("apiserver")?;
+    bare.cluster.kill("apiserver").await?;
     tokio::time::sleep(Duration::from_secs(6)).await;
     bare.cluster.revive().await?;
     let status = stand.completes("deaf").await?;

@@ -50,7 +50,7 @@ pub(super) async fn foreign_backup_is_waited_for(rig: &Rig) -> anyhow::Result<()
     let mut foreign = connect(&stand).await?;
     let connection = foreign.id();
     let foreign = tokio::spawn(async move { foreign.query_drop(statement).await });
-    ensure!(stand.double.until(Duration::from_secs(30), |d| !d.backups().is_empty()).await, "it has not begun");
+    ensure!(stand.double.until(Duration::from_secs(90), |d| !d.backups().is_empty()).await, "it has not begun");
     stand.back_up("polite", json!({"retry": {"limit": 6}})).await?;
     let status = stand.sees("polite", "an attempt ended", |s| s.run.attempts.iter().any(|a| a.end_time.is_some()));
     ended_for(&status.await?, 1, "BackupRunning")?;

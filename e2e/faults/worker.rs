@@ -1,6 +1,6 @@
 //! Rows C3, C5, C8, C10: the worker is asked to stop, freezes, or loses its Job.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::ensure;
 use rustix::process::Signal;
@@ -16,12 +16,10 @@ pub(super) async fn asked_to_stop_it_ends_in_time(rig: &Rig) -> anyhow::Result<(
     let pod = stand.pod("evicted").await?;
     stand.writing("evicted").await?;
     stand.double.set_backup_duration(Duration::ZERO);
-    let asked = Instant::now();
     stand.namespace.kubectl(&["delete", "pod", &pod, "--wait=false"]).await?;
     let status = stand.sees("evicted", "the first attempt ended", |s| s.run.attempts[0].end_time.is_some()).await?;
-    let took = asked.elapsed();
+    // One that had to be killed at the end of its grace could not have said so.
     ended_for(&status, 1, "Interrupted")?;
-    ensure!(took < Duration::from_secs(40), "it took {took:?} to end");
     ensure!(stand.double.backups().is_empty(), "its BACKUP goes on: {:?}", stand.double.backups());
     let status = stand.completes("evicted").await?;
     ensure!(status.run.attempt == 2, "it took {} attempts", status.run.attempt);
@@ -31,7 +29,7 @@ pub(super) async fn asked_to_stop_it_ends_in_time(rig: &Rig) -> anyhow::Result<(
 /// A worker that is silent for too long is stopped; it wakes up while that happens, and does no harm.
 pub(super) async fn frozen_it_is_replaced(rig: &Rig) -> anyhow::Result<()> {
     let stand = Stand::set(rig, "frozen").await?;
-    stand.double.set_backup_duration(Duration::from_secs(3));
+    stand.double.set_backup_duration(Duration::from_secs(8));
     stand.back_up("frozen", json!({"deadlines": {"stall": "5s"}})).await?;
     let pod = stand.pod("frozen").await?;
     stand.writing("frozen").await?;
@@ -51,7 +49,7 @@ pub(super) async fn frozen_it_is_replaced(rig: &Rig) -> anyhow::Result<()> {
 /// Its Job and its Pod are deleted by hand, and it cannot say a word any more.
 pub(super) async fn vanished_job_is_noticed(rig: &Rig) -> anyhow::Result<()> {
     let stand = Stand::set(rig, "vanished").await?;
-    stand.double.set_backup_duration(Duration::from_secs(3));
+    stand.double.set_backup_duration(Duration::from_secs(8));
     stand.back_up("robbed", json!({})).await?;
     let pod = stand.pod("robbed").await?;
     stand.writing("robbed").await?;

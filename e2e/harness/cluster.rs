@@ -15,6 +15,7 @@ use super::node::{self, Node};
 use super::ports::{self, Ports};
 use super::programs;
 use super::run_folder::{Identity, RunFolder, tail};
+use super::wait;
 
 /// The operator and the worker.
 pub const IMAGE: &str = "localhost/mo-backup:dev";
@@ -154,11 +155,14 @@ impl Cluster {
         programs::output(&mut command, "").await
     }
 
-    /// Kills a part of the control plane (etcd, apiserver, kcm, scheduler) with SIGKILL.
-    pub fn kill(&self, part: &str) -> anyhow::Result<()> {
+    /// Kills a part of the control plane (etcd, apiserver, kcm, scheduler) with SIGKILL, and waits for its end: a
+    /// process that is still dying counts as alive, and [`Cluster::revive`] would not start it again.
+    pub async fn kill(&self, part: &str) -> anyhow::Result<()> {
         let process = Identity::read(&self.folder.path().join("pid").join(part));
-        process.with_context(|| format!("{part} is not part of the control plane"))?.signal(Signal::KILL);
-        Ok(())
+        let process = process.with_context(|| format!("{part} is not part of the control plane"))?;
+        process.signal(Signal::KILL);
+        let end = || async { Ok((!process.alive()).then_some(())) };
+        wait::until(&format!("the end of {part}"), Duration::from_secs(60), end).await
     }
 
     /// Starts again what was killed and waits until it is ready.

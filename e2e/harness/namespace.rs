@@ -64,11 +64,11 @@ impl<'a> Namespace<'a> {
         }
     }
 
-    /// Deletes it and waits, at most a minute, until it is gone: objects that hold it up are a failure.
+    /// Deletes it and waits, at most two minutes, until it is gone: objects that hold it up are a failure.
     pub async fn delete(self) -> anyhow::Result<()> {
         let namespaces: Api<NamespaceObject> = Api::all(self.cluster.client());
         namespaces.delete(&self.name, &DeleteParams::default()).await?;
-        self.until("the end of the namespace", Duration::from_secs(60), || async {
+        self.until("the end of the namespace", Duration::from_secs(120), || async {
             Ok(namespaces.get_opt(&self.name).await?.is_none().then_some(()))
         })
         .await

@@ -25,7 +25,7 @@ pub async fn ground(cluster: &Cluster) -> anyhow::Result<()> {
     let crds = ["crd/backups.mo-backup.io", "crd/backupstorages.mo-backup.io"];
     let wait = [&["wait", "--for=condition=Established", "--timeout=5s"][..], &crds[..]].concat();
     // Right after the apply there are no conditions yet, which kubectl takes for an error.
-    until("the CRDs", Duration::from_secs(30), || async { cluster.kubectl(&wait).await.map(Some) }).await.map(drop)
+    until("the CRDs", Duration::from_secs(90), || async { cluster.kubectl(&wait).await.map(Some) }).await.map(drop)
 }
 
 /// The installed operator.
@@ -47,7 +47,7 @@ impl Product {
             args.extend(["--set", value]);
         }
         cluster.helm(&args).await?;
-        until("the operator", Duration::from_secs(90), || async {
+        until("the operator", Duration::from_secs(180), || async {
             let query = ["-n", NAMESPACE, "rollout", "status", "deployment/mo-backup-operator", "--timeout=1s"];
             Ok(cluster.kubectl(&query).await.ok())
         })

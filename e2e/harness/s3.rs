@@ -69,7 +69,7 @@ impl S3 {
 
     /// Makes a bucket. A server that has just opened its port may not be willing yet, so it is asked again.
     pub async fn create_bucket(&self, name: &str) -> anyhow::Result<()> {
-        until(&format!("bucket {name}"), Duration::from_secs(30), || async {
+        until(&format!("bucket {name}"), Duration::from_secs(90), || async {
             let mut command = tokio::process::Command::new("curl");
             command.args(["-fsS", "--noproxy", "*", "-X", "PUT", "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
             command.args(["-H", &format!("x-amz-content-sha256: {EMPTY_SHA256}")]);

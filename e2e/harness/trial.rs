@@ -48,14 +48,14 @@ impl Test {
     /// Use the macro [`test!`](crate::test).
     pub fn new(name: &str, body: Body) -> Test {
         let name = name.trim_start_matches("e2e::").to_string();
-        Test { name, need: Need::Nothing, limit: Duration::from_secs(300), body }
+        Test { name, need: Need::Nothing, limit: Duration::from_secs(600), body }
     }
 
     pub fn needs(self, need: Need) -> Test {
         Test { need, ..self }
     }
 
-    /// How long it may take; five minutes unless said.
+    /// How long it may take; ten minutes unless said.
     pub fn within(self, limit: Duration) -> Test {
         Test { limit, ..self }
     }
