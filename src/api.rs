@@ -19,7 +19,7 @@ pub use backup::{
     StagingVolume, VerifyLevel,
 };
 pub use backup_report::{
-    BackupReport, ManifestRef, Outcome, Progress, ServerSeen, TakenType, Verified, Warning, WorkerStatus,
+    BackupReport, ManifestRef, Outcome, Progress, Said, ServerSeen, TakenType, Verified, Warning, WorkerStatus,
 };
 pub use backup_storage::{
     AccessMode, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus, Capabilities,

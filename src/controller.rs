@@ -7,11 +7,11 @@ pub mod decision;
 pub mod job;
 pub mod look;
 pub mod operator;
-
 pub mod queue;
 pub mod run;
 pub mod seen;
 pub mod storage;
+pub mod wake;
 
 use std::{sync::Arc, time::Duration};
 

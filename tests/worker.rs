@@ -52,13 +52,13 @@ fn assert_whole(rig: &Rig) {
 async fn a_full_and_an_incremental_backup(#[case] version: &'static str) {
     let first = Rig::new(version);
     let report = first.run(&first.task(1, BackupType::Auto)).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     assert_eq!(report.type_, Some(TakenType::Full));
     assert!(report.type_reason.unwrap().contains("no backup yet"));
     assert_whole(&first);
     let second = first.next();
     let report = second.run(&second.task(1, BackupType::Auto)).await;
-    assert_eq!((report.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Incremental)), "{report:#?}");
+    assert_eq!((report.said.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Incremental)), "{report:#?}");
     assert_eq!(report.base, Some(first.id.to_string()));
     assert_whole(&second);
     assert_eq!(second.staged(), Vec::<String>::new());

@@ -37,10 +37,10 @@ pub enum TakenType {
     Incremental,
 }
 
-/// What one attempt has to say. Written by the worker alone.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How an attempt ended, in its worker's words. Every report begins with it, whatever the kind.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct BackupReport {
+pub struct Said {
     /// The run this report belongs to.
     #[schemars(length(max = 64))]
     pub run: String,
@@ -56,6 +56,15 @@ pub struct BackupReport {
     pub message: Option<String>,
     /// Whether another attempt can help.
     pub retryable: bool,
+}
+
+/// What one attempt has to say. Written by the worker alone.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupReport {
+    /// How it ended.
+    #[serde(flatten)]
+    pub said: Said,
     /// Id of the backup in the repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]

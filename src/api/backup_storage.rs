@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{JobOptions, Outcome, RunStatus, S3Location, StorageType, VolumeLocation, Warning};
+use super::{JobOptions, RunStatus, S3Location, Said, StorageType, VolumeLocation, Warning};
 
 /// A repository: a prefix of a bucket, or a folder of a volume, that holds backups.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,21 +119,9 @@ pub struct StorageWorkerStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StorageReport {
-    /// The run this report belongs to.
-    #[schemars(length(max = 64))]
-    pub run: String,
-    /// How the probe ended.
-    pub outcome: Outcome,
-    /// Why it failed: one of the documented reasons.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub reason: Option<String>,
-    /// The same in words, with what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
-    pub message: Option<String>,
-    /// Whether another probe can help without a change.
-    pub retryable: bool,
+    /// How it ended.
+    #[serde(flatten)]
+    pub said: Said,
     /// When the probe ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 64))]

@@ -3,7 +3,7 @@
 //! The Pod meets the restricted Pod Security profile. Secrets come as files of named keys; the Task itself names things
 //! and holds no secret. Names and labels derive from object and attempt, so that a second `create` meets the first.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use k8s_openapi::{
     api::{
@@ -23,7 +23,7 @@ use k8s_openapi::{
 
 use crate::{
     api::{BackupStorageSpec, Cluster, GROUP, JobOptions, RunAs, StagingVolume},
-    task::{Subject, TASK_ENV, Task, mount},
+    task::{InvalidSpec, Subject, TASK_ENV, Task, mount},
 };
 
 /// Label: the run of a Job and its Pod, `<uid>-<attempt>`.
@@ -53,11 +53,7 @@ pub struct WorkerImage {
 /// A Job to be made.
 #[derive(Clone, Debug)]
 pub struct JobPlan<'a> {
-    /// Name of the Job.
-    pub name: String,
-    /// The object that controls it.
-    pub owner: OwnerReference,
-    /// What its worker does.
+    /// What its worker does, and for which object.
     pub task: &'a Task,
     /// What the user says about the Pod.
     pub options: &'a JobOptions,
@@ -75,27 +71,28 @@ pub struct JobPlan<'a> {
 
 /// Name of the Job of an attempt.
 #[must_use]
-pub fn attempt_name(object: &str, attempt: i32) -> String {
+pub fn attempt_name(object: &str, attempt: impl Display) -> String {
     format!("{object}-{attempt}")
 }
 
 /// Name of the Job of an attempt to purge.
 #[must_use]
-pub fn purge_name(object: &str, attempt: i32) -> String {
+pub fn purge_name(object: &str, attempt: impl Display) -> String {
     format!("{object}-purge-{attempt}")
 }
 
 /// Name of the Job of a probe.
 #[must_use]
-pub fn probe_name(object: &str, attempt: i32) -> String {
+pub fn probe_name(object: &str, attempt: impl Display) -> String {
     format!("{object}-probe-{attempt}")
 }
 
-fn subject(task: &Task) -> &Subject {
+/// For whom, the kind of that object, and how a Job of its attempt is called.
+fn subject(task: &Task) -> (&Subject, &'static str, String) {
     match task {
-        Task::Backup(t) => &t.subject,
-        Task::Purge(t) => &t.subject,
-        Task::Probe(t) => &t.subject,
+        Task::Backup(t) => (&t.subject, "Backup", attempt_name(&t.subject.name, t.subject.attempt)),
+        Task::Purge(t) => (&t.subject, "Backup", purge_name(&t.subject.name, t.subject.attempt)),
+        Task::Probe(t) => (&t.subject, "BackupStorage", probe_name(&t.subject.name, t.subject.attempt)),
     }
 }
 
@@ -104,14 +101,15 @@ impl JobPlan<'_> {
     ///
     /// # Errors
     /// When the Task cannot be written as JSON.
-    pub fn render(&self) -> Result<Job, serde_json::Error> {
-        let subject = subject(self.task);
-        let task = serde_json::to_string(self.task)?;
+    pub fn render(&self) -> Result<Job, InvalidSpec> {
+        let (subject, kind, name) = subject(self.task);
+        let task = serde_json::to_string(self.task)
+            .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })?;
         let ours = BTreeMap::from([
             ("app.kubernetes.io/name".to_owned(), "mo-backup".to_owned()),
             ("app.kubernetes.io/component".to_owned(), WORKER.to_owned()),
             (RUN_LABEL.to_owned(), subject.run.clone()),
-            (KIND_LABEL.to_owned(), self.owner.kind.clone()),
+            (KIND_LABEL.to_owned(), kind.to_owned()),
             (NAME_LABEL.to_owned(), subject.name.clone()),
         ]);
         // Ours come last: a user's label must not hide a Pod from us.
@@ -119,10 +117,10 @@ impl JobPlan<'_> {
         pod_labels.extend(ours.clone());
         Ok(Job {
             metadata: ObjectMeta {
-                name: Some(self.name.clone()),
+                name: Some(name),
                 namespace: Some(subject.namespace.clone()),
                 labels: Some(ours),
-                owner_references: Some(vec![self.owner.clone()]),
+                owner_references: Some(vec![owner(kind, &subject.name, &subject.uid)]),
                 ..ObjectMeta::default()
             },
             spec: Some(JobSpec {
@@ -338,8 +336,7 @@ impl Files {
 }
 
 /// The reference that makes an object the controller of a Job.
-#[must_use]
-pub fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
+fn owner(kind: &str, name: &str, uid: &str) -> OwnerReference {
     OwnerReference {
         api_version: format!("{GROUP}/{}", crate::api::VERSION),
         kind: kind.into(),

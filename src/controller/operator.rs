@@ -14,15 +14,11 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use futures::{
     Stream, StreamExt as _, TryStreamExt as _,
     future::{BoxFuture, join_all},
-    stream::{self, BoxStream},
+    stream,
 };
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{batch::v1::Job, core::v1::Pod},
-};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
-    Api, Client, Resource,
-    core::{DeserializeGuard, PartialObjectMeta},
+    Client,
     runtime::{
         WatchStreamExt as _, applier,
         controller::{self, Config, ReconcileRequest},
@@ -35,13 +31,12 @@ use tokio::{net::TcpListener, signal::unix, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Context,
-    backup::finished,
-    crd_check,
+    Context, crd_check,
     decision::Kind,
     error_policy,
-    job::{KIND_LABEL, NAME_LABEL, WorkerImage},
+    job::WorkerImage,
     reconcile,
+    wake::{self, Bell, Heard, Wakes},
 };
 use crate::{
     api::{Backup, BackupStorage},
@@ -228,8 +223,9 @@ async fn work(ctx: &Arc<Context>, health: &Health, stop: &CancellationToken) {
         if ctx.namespaces.is_empty() { vec![None] } else { ctx.namespaces.iter().map(|n| Some(&**n)).collect() };
     let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
     let mut filled: Vec<BoxFuture<'static, ()>> = Vec::new();
-    for scope in scopes {
-        let (backups, store) = backup_controller(ctx, scope, stop);
+    let (bell, heard) = wake::bell(scopes.len());
+    for (scope, heard) in scopes.into_iter().zip(heard) {
+        let (backups, store) = backup_controller(ctx, scope, stop, (bell.clone(), heard));
         health.backups.lock().unwrap_or_else(PoisonError::into_inner).push(store.clone());
         controllers.push(backups);
         let (storages, storage_store) = storage_controller(ctx, scope, stop);
@@ -249,102 +245,16 @@ async fn work(ctx: &Arc<Context>, health: &Health, stop: &CancellationToken) {
     futures::join!(join_all(controllers), announce);
 }
 
-fn api<K>(ctx: &Context, scope: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    scope.map_or_else(|| Api::all(ctx.client.clone()), |ns| Api::namespaced(ctx.client.clone(), ns))
-}
-
-/// Watches a kind of ours. An object that cannot be decoded is logged and left out: it must not end the watch of all others.
-fn decodable<K>(api: Api<DeserializeGuard<K>>) -> impl Stream<Item = watcher::Result<watcher::Event<K>>>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    let decoded = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(object),
-        Err(invalid) => {
-            let meta = &invalid.metadata;
-            let name = format!(
-                "{}/{}",
-                meta.namespace.as_deref().unwrap_or_default(),
-                meta.name.as_deref().unwrap_or_default()
-            );
-            tracing::error!(kind = %K::kind(&()), object = name, error = %invalid.error, "failed to decode an object; it is left alone");
-            None
-        }
-    };
-    watcher(api, watcher::Config::default()).filter_map(move |event| {
-        ready(match event {
-            Ok(watcher::Event::Apply(o)) => decoded(o).map(|o| Ok(watcher::Event::Apply(o))),
-            Ok(watcher::Event::Delete(o)) => decoded(o).map(|o| Ok(watcher::Event::Delete(o))),
-            Ok(watcher::Event::InitApply(o)) => decoded(o).map(|o| Ok(watcher::Event::InitApply(o))),
-            Ok(watcher::Event::Init) => Some(Ok(watcher::Event::Init)),
-            Ok(watcher::Event::InitDone) => Some(Ok(watcher::Event::InitDone)),
-            Err(error) => Some(Err(error)),
-        })
-    })
-}
-
-/// A reason to look at an object of ours.
-type Wakes<K> = BoxStream<'static, watcher::Result<ReconcileRequest<K>>>;
-
-/// Changes of a kind, without their content, and whom they wake.
-fn wakes<W, K, I>(
-    api: Api<PartialObjectMeta<W>>,
-    config: watcher::Config,
-    whom: impl Fn(PartialObjectMeta<W>) -> I + Send + 'static,
-) -> Wakes<K>
-where
-    W: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
-    K: Resource<DynamicType = ()> + Send + 'static,
-    I: IntoIterator<Item = ObjectRef<K>>,
-    I::IntoIter: Send,
-{
-    watcher(api, config)
-        .default_backoff()
-        .touched_objects()
-        .map_ok(move |changed| stream::iter(whom(changed).into_iter().map(|o| Ok(ReconcileRequest::from(o)))))
-        .try_flatten()
-        .boxed()
-}
-
-/// Changes of Jobs or Pods of one of our kinds.
-fn workers<W, K>(ctx: &Context, scope: Option<&str>) -> Wakes<K>
-where
-    W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + Send + Sync + 'static,
-    K: Resource<DynamicType = ()> + Send + 'static,
-{
-    let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={}", K::kind(&())));
-    wakes(api::<PartialObjectMeta<W>>(ctx, scope), config, |worker: PartialObjectMeta<W>| {
-        let meta = &worker.metadata;
-        let name = meta.labels.as_ref().and_then(|l| l.get(NAME_LABEL));
-        name.zip(meta.namespace.as_deref()).map(|(name, namespace)| ObjectRef::new(name).within(namespace))
-    })
-}
-
-/// The unfinished Backups that name this storage.
-fn waiting_for(backups: &Store<Backup>, storage: &PartialObjectMeta<BackupStorage>) -> Vec<ObjectRef<Backup>> {
-    let (namespace, name) = (&storage.metadata.namespace, storage.metadata.name.as_deref());
-    let concerned = |b: &&Arc<Backup>| {
-        let at_rest = finished(b) && b.metadata.deletion_timestamp.is_none();
-        b.metadata.namespace == *namespace && Some(&*b.spec.storage) == name && !at_rest
-    };
-    backups.state().iter().filter(concerned).map(|b| ObjectRef::from_obj(&**b)).collect()
-}
-
 fn backup_controller(
     ctx: &Arc<Context>,
     scope: Option<&str>,
     stop: &CancellationToken,
+    (bell, heard): (Bell, Heard),
 ) -> (BoxFuture<'static, ()>, Store<Backup>) {
     let (store, writer) = reflector::store();
-    let known = store.clone();
-    let storages =
-        wakes(api::<PartialObjectMeta<BackupStorage>>(ctx, scope), watcher::Config::default(), move |storage| {
-            waiting_for(&known, &storage)
-        });
-    (drive(ctx, scope, stop, writer, storages), store)
+    let others = stream::select(wake::by_storages(ctx, scope, store.clone()), wake::queued(heard, store.clone()));
+    let own = wake::watch::<Backup>(ctx, scope, writer).inspect_ok(move |event| bell.ring(event));
+    (drive(ctx, scope, stop, store.clone(), own, others.boxed()), store)
 }
 
 fn storage_controller(
@@ -353,7 +263,8 @@ fn storage_controller(
     stop: &CancellationToken,
 ) -> (BoxFuture<'static, ()>, Store<BackupStorage>) {
     let (store, writer) = reflector::store();
-    (drive(ctx, scope, stop, writer, stream::pending().boxed()), store)
+    let own = wake::watch::<BackupStorage>(ctx, scope, writer);
+    (drive(ctx, scope, stop, store.clone(), own, stream::pending().boxed()), store)
 }
 
 /// Reconciles a kind whenever it, one of its Jobs or Pods, or something else it waits for changes. Errors of single
@@ -362,13 +273,13 @@ fn drive<K: Kind>(
     ctx: &Arc<Context>,
     scope: Option<&str>,
     stop: &CancellationToken,
-    writer: reflector::store::Writer<K>,
+    store: Store<K>,
+    own: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
     others: Wakes<K>,
 ) -> BoxFuture<'static, ()> {
-    let store = writer.as_reader();
-    let own = decodable::<K>(api(ctx, scope)).default_backoff().reflect(writer).touched_objects();
-    let own = own.map_ok(|o| ReconcileRequest::from(ObjectRef::from_obj(&o))).boxed();
-    let queue = stream::select_all([own, workers::<Job, K>(ctx, scope), workers::<Pod, K>(ctx, scope), others]);
+    let own = own.touched_objects().map_ok(|o| ReconcileRequest::from(ObjectRef::from_obj(&o))).boxed();
+    let workers = [wake::by_workers::<Job, K>(ctx, scope), wake::by_workers::<Pod, K>(ctx, scope)];
+    let queue = stream::select_all([own, others].into_iter().chain(workers));
     let controller = applier(
         |object, ctx| Box::pin(reconcile::<K>(object, ctx)),
         error_policy::<K>,

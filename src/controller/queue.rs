@@ -85,6 +85,12 @@ fn claim(backup: &Backup) -> Claim {
     }
 }
 
+/// Whether this Backup neither runs nor stands in the queue, so that one behind it may move up.
+#[must_use]
+pub fn gives_way(backup: &Backup) -> bool {
+    claim(backup) == Claim::Nothing
+}
+
 /// Whether it is this Backup's turn among those of the same cluster. Tickets of itself are ignored.
 #[must_use]
 pub fn turn(own: &Ticket, others: &[Ticket]) -> Turn {

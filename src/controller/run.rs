@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::seen::{JobEnd, JobSeen, PodSeen, Workers};
-use crate::api::{AttemptRecord, BackupReport, Outcome, Reason, RunStatus, StorageReport};
+use crate::api::{AttemptRecord, Outcome, Reason, RunStatus, Said};
 
 /// How long the operator waits beyond a worker's own deadlines: the worker knows better why it stops.
 pub const GRACE: Duration = Duration::from_mins(1);
@@ -218,45 +218,6 @@ impl Open<'_> {
                 };
                 Ending::Failed { detail }
             }
-        }
-    }
-}
-
-/// What a worker's report says about its attempt, whatever the kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// Its fence.
-    pub run: String,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Why.
-    pub reason: Option<String>,
-    /// In words.
-    pub message: Option<String>,
-    /// Another attempt can help.
-    pub retryable: bool,
-}
-
-impl From<&BackupReport> for Said {
-    fn from(r: &BackupReport) -> Self {
-        Self {
-            run: r.run.clone(),
-            outcome: r.outcome,
-            reason: r.reason.clone(),
-            message: r.message.clone(),
-            retryable: r.retryable,
-        }
-    }
-}
-
-impl From<&StorageReport> for Said {
-    fn from(r: &StorageReport) -> Self {
-        Self {
-            run: r.run.clone(),
-            outcome: r.outcome,
-            reason: r.reason.clone(),
-            message: r.message.clone(),
-            retryable: r.retryable,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Why an attempt ends without a backup.
 
 use crate::{
-    api::{Outcome, Reason},
+    api::{Outcome, Reason, Said},
     sql, store,
     task::Location,
 };
@@ -58,6 +58,18 @@ impl Failure {
     pub fn message(&self) -> String {
         let text = format!("{}. {}", self.detail.trim_end_matches('.'), self.reason.remedy());
         text.chars().take(2000).collect()
+    }
+
+    /// The same, as the beginning of a report of this run.
+    #[must_use]
+    pub fn said(&self, run: &str) -> Said {
+        Said {
+            run: run.into(),
+            outcome: self.outcome,
+            reason: Some(self.reason.as_str().into()),
+            message: Some(self.message()),
+            retryable: self.retryable,
+        }
     }
 
     /// A store's trouble in the words of this place.

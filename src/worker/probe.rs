@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Failure, Places, ground, report::size, watch::signed};
 use crate::{
-    api::{Capabilities, Outcome, Reason, RepositorySeen, StorageReport, Warning},
+    api::{Capabilities, Outcome, Reason, RepositorySeen, Said, StorageReport, Warning},
     plan::{AttemptDir, BackupId, Catalog, Marker},
     store::{Key, Objects, Prefix, Problem, catalog},
     task::{Location, ProbeTask},
@@ -137,18 +137,11 @@ async fn look(places: &Places, marker: Option<&Marker>) -> Result<RepositorySeen
 
 /// The report of a probe.
 pub(super) fn report(task: &ProbeTask, probed: Result<Found, Failure>, now: Timestamp) -> StorageReport {
-    let common =
-        StorageReport { run: task.subject.run.clone(), probed_at: Some(Time(now)), ..StorageReport::default() };
-    match probed {
-        Ok(Found { capabilities, repository, warnings }) => {
-            StorageReport { outcome: Outcome::Succeeded, capabilities, repository, warnings, ..common }
-        }
-        Err(failure) => StorageReport {
-            outcome: failure.outcome,
-            reason: Some(failure.reason.as_str().into()),
-            message: Some(failure.message()),
-            retryable: failure.retryable,
-            ..common
-        },
-    }
+    let run = &task.subject.run;
+    let (said, found) = match probed {
+        Ok(found) => (Said { run: run.clone(), outcome: Outcome::Succeeded, ..Said::default() }, found),
+        Err(failure) => (failure.said(run), Found::default()),
+    };
+    let Found { capabilities, repository, warnings } = found;
+    StorageReport { said, probed_at: Some(Time(now)), capabilities, repository, warnings }
 }

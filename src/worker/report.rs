@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Failure, watch::signed};
 use crate::{
-    api::{BackupReport, ManifestRef, Outcome, Reason, ServerSeen, TakenType, Verified, VerifyLevel, Warning},
+    api::{BackupReport, ManifestRef, Outcome, Reason, Said, ServerSeen, TakenType, Verified, VerifyLevel, Warning},
     plan::{Catalog, Digest, Kind},
     store::{Key, Prefix},
     task::{BackupTask, PurgeTask},
@@ -54,8 +54,12 @@ pub fn backup(
     started: Timestamp,
 ) -> BackupReport {
     let Findings { server, kind, kind_reason, warnings } = findings.clone();
+    let said = match result {
+        Ok(_) => Said { run: task.subject.run.clone(), outcome: Outcome::Succeeded, ..Said::default() },
+        Err(failure) => failure.said(&task.subject.run),
+    };
     let common = BackupReport {
-        run: task.subject.run.clone(),
+        said,
         id: Some(task.id.to_string()),
         type_: kind,
         type_reason: kind_reason.map(|r| r.chars().take(1000).collect()),
@@ -67,13 +71,7 @@ pub fn backup(
     };
     match result {
         Ok(taken) => committed(common, taken, task.verify),
-        Err(failure) => BackupReport {
-            outcome: failure.outcome,
-            reason: Some(failure.reason.as_str().into()),
-            message: Some(failure.message()),
-            retryable: failure.retryable,
-            ..common
-        },
+        Err(_) => common,
     }
 }
 
@@ -81,12 +79,8 @@ pub fn backup(
 #[must_use]
 pub fn purge(task: &PurgeTask, failure: &Failure, started: Timestamp) -> BackupReport {
     BackupReport {
-        run: task.subject.run.clone(),
+        said: failure.said(&task.subject.run),
         id: Some(task.id.to_string()),
-        outcome: failure.outcome,
-        reason: Some(failure.reason.as_str().into()),
-        message: Some(failure.message()),
-        retryable: failure.retryable,
         start_time: Some(Time(started)),
         ..BackupReport::default()
     }
@@ -99,7 +93,6 @@ fn committed(common: BackupReport, taken: &Taken, level: VerifyLevel) -> BackupR
     let (began, ended) = (time(&catalog.started_at), time(&catalog.completed_at));
     let took = began.zip(ended).and_then(|(from, to)| Duration::try_from(to.duration_since(from)).ok());
     BackupReport {
-        outcome: Outcome::Succeeded,
         type_: Some(match catalog.kind {
             Kind::Full => TakenType::Full,
             Kind::Incremental => TakenType::Incremental,

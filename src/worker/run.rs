@@ -4,7 +4,6 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     report::{self, Findings},
 };
 use crate::{
-    api::{BackupReport, Outcome, StorageReport},
+    api::{Outcome, Said},
     task::{BackupTask, ProbeTask, PurgeTask, Subject, TASK_ENV, Task, mount},
 };
 
@@ -53,18 +52,6 @@ const LAST_WORDS: Duration = Duration::from_secs(6);
 /// No deadline of its own: the Job has one.
 const NEVER: Duration = Duration::from_hours(24 * 366);
 
-/// What a worker has to say in the end, whatever it did.
-#[derive(Clone, Debug, Serialize)]
-struct Verdict {
-    outcome: Outcome,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-    #[serde(skip)]
-    retryable: bool,
-}
-
 /// Does what the environment says, until it is done or the token ends it.
 pub async fn run(stop: CancellationToken) -> Exit {
     let parsed = std::env::var(TASK_ENV).map_err(|e| e.to_string());
@@ -87,8 +74,7 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
         Ok(ports) => backup(task, &ports, &watch).await,
         Err(failure) => report::backup(task, &Err(failure), &Findings::default(), watch.began()),
     };
-    let BackupReport { outcome, reason, message, retryable, .. } = report.clone();
-    finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
+    finish(&watch, serde_json::to_value(&report), &report.said).await
 }
 
 async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
@@ -101,12 +87,11 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     };
     match purged {
         // Nothing is reported: the report of the backup stays, and the end of the Job says enough.
-        Ok(()) => last_words(&Verdict { outcome: Outcome::Succeeded, reason: None, message: None, retryable: false }),
+        Ok(()) => last_words(&Said { outcome: Outcome::Succeeded, ..Said::default() }),
         Err(failure) => {
             tracing::error!(reason = %failure.reason, detail = failure.detail, "failed to purge");
             let report = report::purge(task, &failure, watch.began());
-            let BackupReport { outcome, reason, message, retryable, .. } = report.clone();
-            finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
+            finish(&watch, serde_json::to_value(&report), &report.said).await
         }
     }
 }
@@ -122,12 +107,11 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
         },
         Err(failure) => probe::report(task, Err(failure), watch.now()),
     };
-    match &report.reason {
-        Some(reason) => tracing::error!(reason, message = report.message, "failed to probe"),
+    match &report.said.reason {
+        Some(reason) => tracing::error!(reason, message = report.said.message, "failed to probe"),
         None => tracing::info!("probed"),
     }
-    let StorageReport { outcome, reason, message, retryable, .. } = report.clone();
-    finish(&watch, serde_json::to_value(report), Verdict { outcome, reason, message, retryable }).await
+    finish(&watch, serde_json::to_value(&report), &report.said).await
 }
 
 async fn reporter(kind: &str, subject: &Subject) -> Option<Arc<dyn Reporter>> {
@@ -146,13 +130,13 @@ fn wall() -> Clock {
 }
 
 /// Tells the report until it is taken, leaves the last words, and chooses the exit code.
-async fn finish(watch: &Watch, report: serde_json::Result<serde_json::Value>, verdict: Verdict) -> Exit {
+async fn finish(watch: &Watch, report: serde_json::Result<serde_json::Value>, said: &Said) -> Exit {
     let told = match report {
         _ if watch.is_superseded() => Err(Untold::Superseded("another run has taken over".into())),
         Ok(report) => tell(watch, &report).await,
         Err(error) => Err(Untold::Refused(error.to_string())),
     };
-    let exit = last_words(&verdict);
+    let exit = last_words(said);
     match told {
         Ok(()) => exit,
         Err(Untold::Superseded(why)) => {
@@ -187,8 +171,8 @@ async fn tell(watch: &Watch, report: &serde_json::Value) -> Result<(), Untold> {
 }
 
 /// A few words for whoever looks at the Pod; the kubelet cuts at 4096 bytes.
-fn last_words(verdict: &Verdict) -> Exit {
-    let mut short = verdict.clone();
+fn last_words(said: &Said) -> Exit {
+    let mut short = said.clone();
     short.message = short.message.map(|m| m.chars().take(700).collect());
     let written = serde_json::to_vec(&short)
         .map_err(|e| e.to_string())
@@ -196,5 +180,5 @@ fn last_words(verdict: &Verdict) -> Exit {
     if let Err(error) = written {
         tracing::debug!(error, "no termination log");
     }
-    Exit::of(verdict.outcome, verdict.retryable)
+    Exit::of(said.outcome, said.retryable)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mo_backup::{
-    api::{Backup, BackupPhase, BackupReport, BackupStatus, BackupStorage, DeletionPolicy, Outcome, Reason},
+    api::{Backup, BackupPhase, BackupReport, BackupStatus, BackupStorage, DeletionPolicy, Outcome, Reason, Said},
     controller::{
         act::FINALIZER,
         backup::{Base, Observed, decide},
@@ -315,7 +315,8 @@ impl Thing {
         }
         let outcome = if well { Outcome::Succeeded } else { Outcome::Failed };
         let reason = (!well).then(|| Reason::StorageThrottled.as_str().to_owned());
-        let report = BackupReport { run: run.into(), outcome, reason, retryable: true, ..BackupReport::default() };
+        let said = Said { run: run.into(), outcome, reason, retryable: true, message: None };
+        let report = BackupReport { said, ..BackupReport::default() };
         // The fence in the CRD refuses the report of another run.
         if let Some(status) = self.backup.status.as_mut().filter(|s| s.run.run.as_deref() == Some(run)) {
             status.report = Some(report);

@@ -37,7 +37,7 @@ async fn base(scene: Scene) -> Option<Rig> {
         Scene::Incremental => {
             let base = Rig::new("v4.2.0");
             let report = base.run(&base.task(1, BackupType::Full)).await;
-            assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+            assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
             Some(base)
         }
     }
@@ -70,14 +70,14 @@ async fn recovers(rig: &Rig, base: Option<&Rig>, what: &str) {
     let mut last = None;
     for attempt in 2..2 + ATTEMPTS {
         let report = rig.run(&rig.task(attempt, BackupType::Auto)).await;
-        let done = report.outcome == Outcome::Succeeded;
+        let done = report.said.outcome == Outcome::Succeeded;
         last = Some(report);
         if done {
             break;
         }
     }
     let last = last.unwrap();
-    assert_eq!(last.outcome, Outcome::Succeeded, "{what}: {last:#?}");
+    assert_eq!(last.said.outcome, Outcome::Succeeded, "{what}: {last:#?}");
     assert_whole(rig);
     let catalog = rig.catalog().unwrap();
     assert_eq!(catalog.base, base.map(|b| b.id), "{what}: {last:#?}");

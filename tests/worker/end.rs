@@ -26,8 +26,8 @@ async fn a_worker_that_is_told_to_stop_ends_its_statement() {
         }
         stop.cancel();
     });
-    assert_eq!(report.outcome, Outcome::Interrupted, "{report:#?}");
-    assert_eq!((report.reason.as_deref(), report.retryable), (Some("Interrupted"), true));
+    assert_eq!(report.said.outcome, Outcome::Interrupted, "{report:#?}");
+    assert_eq!((report.said.reason.as_deref(), report.said.retryable), (Some("Interrupted"), true));
     assert_eq!(rig.server.running(), 0);
     assert!(rig.server.statements().iter().any(|s| s.starts_with("kill query")));
     assert!(begun.elapsed() < Duration::from_secs(25));
@@ -48,8 +48,8 @@ async fn a_statement_that_stands_still_is_ended(
     let mut task = rig.task(1, BackupType::Auto);
     (task.run_deadline, task.stall_deadline) = (run, stall);
     let report = rig.run(&task).await;
-    assert_eq!(report.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
-    assert_eq!((report.outcome, report.retryable, rig.server.running()), (Outcome::Failed, true, 0));
+    assert_eq!(report.said.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
+    assert_eq!((report.said.outcome, report.said.retryable, rig.server.running()), (Outcome::Failed, true, 0));
 }
 
 #[rstest]
@@ -66,7 +66,7 @@ async fn a_superseded_worker_never_commits(#[case] step: &'static str) {
     let watch = rig.watch(&task, CancellationToken::new());
     let report = backup(&task, &rig.ports(), &watch).await;
     assert!(watch.is_superseded());
-    assert_eq!(report.outcome, Outcome::Interrupted, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Interrupted, "{report:#?}");
     assert!(rig.catalog().is_none());
     assert_eq!(rig.server.running(), 0);
 }
@@ -80,23 +80,23 @@ async fn of_two_workers_one_commits_and_both_say_the_same() {
     // The second attempt's worker commits while the first one's is about to.
     let (other, task) = (fresh.clone(), fresh.task(2, BackupType::Auto));
     let committed = fresh.run(&task).await;
-    assert_eq!(committed.outcome, Outcome::Succeeded, "{committed:#?} {late:?} {commit}");
+    assert_eq!(committed.said.outcome, Outcome::Succeeded, "{committed:#?} {late:?} {commit}");
     let zombie = other.run(&other.task(1, BackupType::Auto)).await;
-    assert_eq!((zombie.outcome, zombie.path), (Outcome::Succeeded, committed.path));
+    assert_eq!((zombie.said.outcome, zombie.path), (Outcome::Succeeded, committed.path));
     assert_whole(&fresh);
 }
 
 /// Number of the call that commits.
 async fn commit_call(rig: &Rig) -> usize {
     let report = rig.run(&rig.task(1, BackupType::Auto)).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     rig.repository.calls().iter().position(|c| c.starts_with("create catalog/")).unwrap()
 }
 
 /// Number of the last call that writes bytes of the backup.
 async fn last_copy(rig: &Rig) -> usize {
     let report = rig.run(&rig.task(1, BackupType::Full)).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     rig.repository.calls().iter().rposition(|c| c.starts_with("put data/") && !c.ends_with("zst")).unwrap()
 }
 
@@ -117,8 +117,8 @@ async fn damage_in_the_bucket_before_the_commit_is_found(#[case] verify: VerifyL
     // One copy at a time, so that the last one is the last.
     (task.verify, task.parallelism) = (verify, 1);
     let report = rig.run(&task).await;
-    assert_eq!(report.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
-    assert!(report.message.unwrap().contains(&victim));
+    assert_eq!(report.said.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
+    assert!(report.said.message.unwrap().contains(&victim));
     assert!(rig.catalog().is_none());
 }
 
@@ -128,7 +128,7 @@ async fn damage_in_the_bucket_before_the_commit_is_found(#[case] verify: VerifyL
 #[tokio::test(start_paused = true)]
 async fn an_old_history_does_not_poison_a_new_one(#[case] rewound: bool, #[case] why: &str, #[case] dir: &str) {
     let base = Rig::new("v4.2.0");
-    assert_eq!(base.run(&base.task(1, BackupType::Full)).await.outcome, Outcome::Succeeded);
+    assert_eq!(base.run(&base.task(1, BackupType::Full)).await.said.outcome, Outcome::Succeeded);
     if rewound {
         base.server.rewind();
     } else {
@@ -136,10 +136,10 @@ async fn an_old_history_does_not_poison_a_new_one(#[case] rewound: bool, #[case]
     }
     let refused = base.next();
     let report = refused.run(&refused.task(1, BackupType::Incremental)).await;
-    assert_eq!(report.reason.as_deref(), Some("BaseNotUsable"), "{report:#?}");
+    assert_eq!(report.said.reason.as_deref(), Some("BaseNotUsable"), "{report:#?}");
     let rig = base.next();
     let report = rig.run(&rig.task(1, BackupType::Auto)).await;
-    assert_eq!((report.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Full)), "{report:#?}");
+    assert_eq!((report.said.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Full)), "{report:#?}");
     assert!(report.type_reason.unwrap().contains(why));
     assert_eq!(report.path, Some(format!("data/{}/{dir}", rig.id)));
     assert_whole(&rig);
@@ -151,7 +151,7 @@ async fn an_earlier_attempts_statement_is_ended_first() {
     let rig = Rig::new("v4.2.0");
     rig.server.begin(&format!("{}-1", rig.uid), 1000);
     let report = rig.run(&rig.task(2, BackupType::Auto)).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     assert!(rig.server.statements().iter().any(|s| s == "kill query 900"));
 }
 
@@ -161,7 +161,7 @@ async fn a_committed_backup_is_reported_at_once() {
     let first = rig.run(&rig.task(1, BackupType::Auto)).await;
     let statements = rig.server.calls().len();
     let second = rig.run(&rig.task(2, BackupType::Auto)).await;
-    assert_eq!((second.outcome, &second.manifest), (Outcome::Succeeded, &first.manifest));
+    assert_eq!((second.said.outcome, &second.manifest), (Outcome::Succeeded, &first.manifest));
     assert_eq!((second.objects, second.backup_ts), (first.objects, first.backup_ts));
     assert_eq!(rig.server.calls().len(), statements, "the server was asked again");
     let stored = rig.repository.get(&first.manifest.as_ref().unwrap().key).unwrap();

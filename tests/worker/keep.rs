@@ -29,10 +29,10 @@ fn purge_task(rig: &Rig, policy: DeletionPolicy) -> PurgeTask {
 
 async fn chain() -> (Rig, Rig) {
     let full = Rig::new("v4.2.0");
-    assert_eq!(full.run(&full.task(1, BackupType::Full)).await.outcome, Outcome::Succeeded);
+    assert_eq!(full.run(&full.task(1, BackupType::Full)).await.said.outcome, Outcome::Succeeded);
     let incremental = full.next();
     let report = incremental.run(&incremental.task(1, BackupType::Incremental)).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     (full, incremental)
 }
 
@@ -66,7 +66,7 @@ async fn a_probe_says_what_a_store_can_do_and_holds() {
     full.repository.set("data/01a1fb90-0000-7000-8000-000000000001/1/tae/x", "x");
     let task = ProbeTask { subject: subject(), storage: storage() };
     let report = probe(&task, &places(&full.repository), Timestamp::UNIX_EPOCH).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     assert!(report.capabilities.unwrap().conditional_create);
     let seen = report.repository.unwrap();
     let added = [&full, &incremental].map(|r| r.catalog().unwrap().totals.copied_bytes).iter().sum::<u64>();
@@ -80,13 +80,13 @@ async fn a_probe_claims_an_empty_place_and_writes_nothing_where_it_may_not() {
     let fresh = Memory::new();
     let mut task = ProbeTask { subject: subject(), storage: storage() };
     let report = probe(&task, &places(&fresh), Timestamp::UNIX_EPOCH).await;
-    assert_eq!((report.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
+    assert_eq!((report.said.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
     task.storage.uid = "another".into();
     let calls = fresh.calls().len();
     let report = probe(&task, &places(&fresh), Timestamp::UNIX_EPOCH).await;
-    assert_eq!(report.reason.as_deref(), Some("RepositoryForeign"), "{report:#?}");
+    assert_eq!(report.said.reason.as_deref(), Some("RepositoryForeign"), "{report:#?}");
     let writes = |calls: &[String]| calls.iter().any(|c| !c.starts_with("read") && !c.starts_with("stat"));
     assert!(!writes(&fresh.calls()[calls..]), "{:?}", &fresh.calls()[calls..]);
     let nowhere = probe(&task, &places(&Memory::without_bucket()), Timestamp::UNIX_EPOCH).await;
-    assert_eq!(nowhere.reason.as_deref(), Some("BucketNotFound"), "{nowhere:#?}");
+    assert_eq!(nowhere.said.reason.as_deref(), Some("BucketNotFound"), "{nowhere:#?}");
 }

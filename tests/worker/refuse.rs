@@ -102,9 +102,9 @@ async fn nothing_is_sent_and_nothing_is_written(
     broken(what, &rig, &mut task, &mut ports);
     let before = rig.repository.keys();
     let report = backup(&task, &ports, &rig.watch(&task, CancellationToken::new())).await;
-    assert_eq!(report.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
-    assert_eq!((report.outcome, report.retryable), (Outcome::Failed, !expected.is_permanent()));
-    assert!(report.message.unwrap().contains(expected.remedy()));
+    assert_eq!(report.said.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
+    assert_eq!((report.said.outcome, report.said.retryable), (Outcome::Failed, !expected.is_permanent()));
+    assert!(report.said.message.unwrap().contains(expected.remedy()));
     assert!(!rig.sent(), "{:#?}", rig.server.statements());
     let after: Vec<_> = rig.repository.keys().into_iter().filter(|key| key != "mo-backup.json").collect();
     let before: Vec<_> = before.into_iter().filter(|key| key != "mo-backup.json").collect();
@@ -122,7 +122,7 @@ async fn a_server_writes_to_the_bucket_itself(#[case] version: &'static str, #[c
     (task.method, task.staging, task.allow_keys_in_sql) = (Method::Direct, None, allow);
     (ports.staging, ports.keys) = (None, Some(keys()));
     let report = backup(&task, &ports, &rig.watch(&task, CancellationToken::new())).await;
-    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     super::assert_whole(&rig);
     assert!(rig.sent());
     let said = format!("{} {}", rig.words(), serde_json::to_string(&report).unwrap());
@@ -135,7 +135,7 @@ async fn a_folder_that_is_not_shared_is_noticed() {
     let rig = Rig::new("v4.2.0");
     rig.server.unshare();
     let report = rig.run(&rig.task(1, BackupType::Auto)).await;
-    assert_eq!(report.reason.as_deref(), Some("StagingNotShared"), "{report:#?}");
+    assert_eq!(report.said.reason.as_deref(), Some("StagingNotShared"), "{report:#?}");
     assert!(rig.catalog().is_none());
 }
 

@@ -147,7 +147,7 @@ pub(super) fn close(draft: &mut BackupDraft, reason: Reason, message: Option<&st
 /// The worker is over: what came of it?
 fn judged(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord, ending: &Ending) -> BackupDecision {
     let said = plan::said(&seen.backup, &fence(&seen.backup, record.number));
-    match judge(record, ending, said.as_ref()) {
+    match judge(record, ending, said) {
         Verdict::Done => {
             close(&mut draft, Reason::Completed, None);
             draft.status.run.end_time = Some(Time(draft.now));

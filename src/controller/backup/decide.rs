@@ -28,6 +28,10 @@ use crate::{
 /// The longest wait between two attempts.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
+/// When to look at the queue though nobody has left it: the end of the Backup before is heard, this is for what a broken
+/// watch has missed.
+const IN_QUEUE: Duration = Duration::from_mins(2);
+
 pub(super) type BackupDraft = Draft<BackupPhase>;
 pub(super) type BackupDecision = Decision<BackupPhase>;
 
@@ -125,7 +129,7 @@ pub(super) fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> B
                 crate::controller::queue::cluster_key(&seen.backup)
             );
             draft.status.run.queue = Some(queue);
-            draft.say(BackupPhase::Queued, Standing::Moving, Reason::Queued, &message).then(Requeue::After(SOON))
+            draft.say(BackupPhase::Queued, Standing::Moving, Reason::Queued, &message).then(Requeue::After(IN_QUEUE))
         }
         Turn::Ours => start(seen, draft, attempt, job),
     }

@@ -56,7 +56,7 @@ fn stopping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> 
         }
         Stage::Over(ending) => {
             let said = plan::said(&seen.backup, &fence);
-            match judge(record, &ending, said.as_ref()) {
+            match judge(record, &ending, said) {
                 Verdict::Done => close(&mut draft, Reason::Completed, None),
                 Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
                     close(&mut draft, reason, Some(&message));
@@ -198,7 +198,7 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
 /// A purge reports like any worker; exit code 0 alone is enough, since it removes nothing that is left in doubt.
 fn close_purge(seen: &Observed, draft: &mut BackupDraft, record: &AttemptRecord, ending: &Ending, fence: &str) {
     let said = plan::said(&seen.backup, fence);
-    match (judge(record, ending, said.as_ref()), ending) {
+    match (judge(record, ending, said), ending) {
         (Verdict::Done, _) | (Verdict::Again(Reason::WorkerFailed, _), Ending::Complete) => {
             close(draft, Reason::Completed, None);
         }

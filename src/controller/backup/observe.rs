@@ -4,7 +4,7 @@ use crate::{
     api::{Backup, BackupStorage, DeletionPolicy},
     controller::{
         Context, Error,
-        job::{WorkerImage, attempt_name, purge_name},
+        job::WorkerImage,
         look,
         queue::{Ticket, cluster_key},
         run::open_record,
@@ -80,9 +80,7 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     } else {
         Vec::new()
     };
-    let awaited = open
-        .map(|r| if plan::is_purge(&backup, r) { purge_name(name, r.number) } else { attempt_name(name, r.number) });
-    let workers = look::workers(&ctx.client, &backup, awaited.as_deref()).await?;
+    let workers = look::workers(&ctx.client, &backup, open.map(|r| &*r.job)).await?;
     let purges = backup.metadata.deletion_timestamp.is_some() && backup.spec.deletion_policy == DeletionPolicy::Delete;
     let terminating = purges && look::is_terminating(&ctx.client, namespace).await?;
     Ok(Some(Observed { storage, base, others, workers, terminating, ..nothing(backup) }))

@@ -6,10 +6,10 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::Observed;
 use crate::{
-    api::{AttemptRecord, Backup, BackupPhase, BackupStatus, ConditionType, Reason},
+    api::{AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, ConditionType, Reason, Said},
     controller::{
-        job::{JobPlan, attempt_name, owner, purge_name},
-        run::{GRACE, Limits, Open, Said},
+        job::{JobPlan, purge_name},
+        run::{GRACE, Limits, Open},
     },
     plan::BackupId,
     task::{BackupTask, InvalidSpec, PurgeTask, Task, duration, run_name},
@@ -76,7 +76,7 @@ fn limits_on_record(backup: &Backup) -> Limits {
 pub fn open<'a>(seen: &'a Observed, record: &'a AttemptRecord, run: &'a str) -> Open<'a> {
     let status = seen.backup.status.as_ref();
     let progress = status.and_then(|s| s.progress.as_ref()).filter(|p| p.run == run);
-    let reported = status.and_then(|s| s.report.as_ref()).is_some_and(|r| r.run == run);
+    let reported = status.and_then(|s| s.report.as_ref()).is_some_and(|r| r.said.run == run);
     let mut limits = limits_on_record(&seen.backup);
     if is_purge(&seen.backup, record) {
         limits.stall = None;
@@ -92,8 +92,8 @@ pub fn open<'a>(seen: &'a Observed, record: &'a AttemptRecord, run: &'a str) -> 
 }
 
 /// The report of this run.
-pub fn said(backup: &Backup, run: &str) -> Option<Said> {
-    backup.status.as_ref()?.report.as_ref().filter(|r| r.run == run).map(Said::from)
+pub fn said<'a>(backup: &'a Backup, run: &str) -> Option<&'a Said> {
+    backup.status.as_ref()?.report.as_ref().map(|r| &r.said).filter(|s| s.run == run)
 }
 
 /// Whether this attempt removes data.
@@ -112,42 +112,33 @@ pub fn backup_job(seen: &Observed, base: Option<BackupId>, attempt: i32) -> Resu
     let limits = limits(&seen.backup)?;
     let number = u32::try_from(attempt).unwrap_or(0);
     let task = Task::Backup(Box::new(BackupTask::for_attempt(&seen.backup, storage, base, number)?));
-    let meta = &seen.backup.metadata;
-    let name = meta.name.as_deref().unwrap_or_default();
-    let plan = JobPlan {
-        name: attempt_name(name, attempt),
-        owner: owner("Backup", name, meta.uid.as_deref().unwrap_or_default()),
-        task: &task,
-        options: &seen.backup.spec.job,
-        image: &seen.image,
-        deadline: limits.start + limits.run + GRACE + BACKSTOP,
-        cluster: Some(&seen.backup.spec.cluster),
-        storage: &storage.spec,
-        staging: seen.backup.spec.staging.as_ref().map(|s| &s.volume),
-    };
-    plan.render()
-        .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })
+    render(seen, storage, &task, limits, Some(&seen.backup.spec.cluster))
 }
 
 /// The Job of an attempt to purge.
 pub fn purge_job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let Some(storage) = &seen.storage else { return Err(InvalidSpec::NoIdentity("storage")) };
-    let limits = limits_on_record(&seen.backup);
     let number = u32::try_from(attempt).unwrap_or(0);
     let task = Task::Purge(Box::new(PurgeTask::for_attempt(&seen.backup, storage, number)?));
-    let meta = &seen.backup.metadata;
-    let name = meta.name.as_deref().unwrap_or_default();
+    render(seen, storage, &task, limits_on_record(&seen.backup), None)
+}
+
+fn render(
+    seen: &Observed,
+    storage: &BackupStorage,
+    task: &Task,
+    limits: Limits,
+    cluster: Option<&Cluster>,
+) -> Result<Job, InvalidSpec> {
+    let spec = &seen.backup.spec;
     let plan = JobPlan {
-        name: purge_name(name, attempt),
-        owner: owner("Backup", name, meta.uid.as_deref().unwrap_or_default()),
-        task: &task,
-        options: &seen.backup.spec.job,
+        task,
+        options: &spec.job,
         image: &seen.image,
         deadline: limits.start + limits.run + GRACE + BACKSTOP,
-        cluster: None,
+        cluster,
         storage: &storage.spec,
-        staging: seen.backup.spec.staging.as_ref().map(|s| &s.volume),
+        staging: spec.staging.as_ref().map(|s| &s.volume),
     };
     plan.render()
-        .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })
 }

@@ -38,8 +38,6 @@ fn render(backup: &Backup, storage: &BackupStorage) -> Value {
     let task = Task::Backup(Box::new(BackupTask::for_attempt(backup, storage, None, 2).unwrap()));
     let image = WorkerImage { image: "mo-backup:1".into(), pull_policy: Some("IfNotPresent".into()) };
     let plan = JobPlan {
-        name: attempt_name("nightly", 2),
-        owner: owner("Backup", "nightly", "00000000-0000-4000-8000-000000000001"),
         task: &task,
         options: &backup.spec.job,
         image: &image,

@@ -7,11 +7,13 @@ use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 
 use super::observe::Observed;
 use crate::{
-    api::{ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, RETRY_ANNOTATION, Reason},
+    api::{
+        ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, RETRY_ANNOTATION, Reason, Said,
+    },
     controller::{
         decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
-        job::{JobPlan, owner, probe_name},
-        run::{Ending, GRACE, Limits, Open, Said, Stage, Verdict, after, backoff, judge, open_record, until},
+        job::{JobPlan, probe_name},
+        run::{Ending, GRACE, Limits, Open, Stage, Verdict, after, backoff, judge, open_record, until},
     },
     task::{InvalidSpec, ProbeTask, Task, run_name},
 };
@@ -133,10 +135,7 @@ fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let storage = &seen.storage;
     let number = u32::try_from(attempt).unwrap_or(0);
     let task = Task::Probe(Box::new(ProbeTask::for_attempt(storage, number)?));
-    let name = storage.metadata.name.as_deref().unwrap_or_default();
     let plan = JobPlan {
-        name: probe_name(name, attempt),
-        owner: owner("BackupStorage", name, storage.metadata.uid.as_deref().unwrap_or_default()),
         task: &task,
         options: &storage.spec.job,
         image: &seen.image,
@@ -146,13 +145,12 @@ fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
         staging: None,
     };
     plan.render()
-        .map_err(|e| InvalidSpec::Field { field: "spec", detail: format!("it cannot be written as JSON: {e}") })
 }
 
 /// A probe is on record and not judged.
 fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -> StorageDecision {
     let fence = fence(&seen.storage, record.number);
-    let report = seen.storage.status.as_ref().and_then(|s| s.report.as_ref()).filter(|r| r.run == fence);
+    let report = seen.storage.status.as_ref().and_then(|s| s.report.as_ref()).filter(|r| r.said.run == fence);
     let open =
         Open { record, run: &fence, heard: report.is_some(), heartbeat: None, workers: &seen.workers, limits: LIMITS };
     let stage = open.stage(draft.now);
@@ -203,7 +201,7 @@ fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -
             let message = format!("node {node} of Pod {pod} cannot be reached. {}", Reason::NodeLost.remedy());
             draft.say(phase, Standing::Stuck, Reason::NodeLost, &message).then(Requeue::After(POLL))
         }
-        Stage::Over(ending) => judged(seen, draft, record, &ending, report.map(Said::from).as_ref()),
+        Stage::Over(ending) => judged(seen, draft, record, &ending, report.map(|r| &r.said)),
     }
 }
 

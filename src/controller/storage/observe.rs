@@ -3,13 +3,7 @@
 use super::decide::at_rest;
 use crate::{
     api::BackupStorage,
-    controller::{
-        Context, Error,
-        job::{WorkerImage, probe_name},
-        look,
-        run::open_record,
-        seen::Workers,
-    },
+    controller::{Context, Error, job::WorkerImage, look, run::open_record, seen::Workers},
 };
 
 /// The world, as far as it concerns a BackupStorage.
@@ -33,7 +27,6 @@ pub async fn observe(ctx: &Context, cached: &BackupStorage) -> Result<Option<Obs
     let (Some(namespace), Some(name)) = (&cached.metadata.namespace, &cached.metadata.name) else { return Ok(None) };
     let Some(storage) = look::get::<BackupStorage>(&ctx.client, namespace, name).await? else { return Ok(None) };
     let run = storage.status.clone().unwrap_or_default().run;
-    let awaited = open_record(&run).map(|r| probe_name(name, r.number));
-    let workers = look::workers(&ctx.client, &storage, awaited.as_deref()).await?;
+    let workers = look::workers(&ctx.client, &storage, open_record(&run).map(|r| &*r.job)).await?;
     Ok(Some(Observed { storage, workers, image: ctx.image.clone() }))
 }
