@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
-use crate::harness::s3::{Kind, SECRET_KEY};
+use crate::harness::s3::Kind;
 use crate::harness::trial::Test;
-use crate::scene::{Scene, claim, completed, failed, merge, s3_spec, secret, secrets, staged, storage_ready};
+use crate::scene::{Scene, claim, completed, files_below, no_secret, secrets, staged, storage_ready};
 use crate::test;
 
 pub fn tests() -> Vec<Test> {
@@ -16,7 +16,6 @@ pub fn tests() -> Vec<Test> {
         test!(full_and_incremental_to_versitygw),
         test!(full_to_minio),
         test!(direct_to_a_volume),
-        test!(refusals_say_what_to_do),
         test!(deletion_removes_what_it_may),
         test!(two_namespaces_take_turns),
         test!(namespace_deletion_lets_go),
@@ -57,27 +56,6 @@ async fn full_and_incremental_to_versitygw(rig: &Rig) -> anyhow::Result<()> {
     scene.namespace.delete().await
 }
 
-/// Every file below a folder; empty folders do not count.
-fn files_below(folder: &std::path::Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
-    }
-    Ok(files)
-}
-
-/// The secret key of the store stands in no object but its Secret, and in no log.
-async fn no_secret(namespace: &Namespace<'_>) -> anyhow::Result<()> {
-    for kinds in ["backups,backupstorages,jobs,pods,events,configmaps", "events.events.k8s.io"] {
-        let seen = namespace.kubectl(&["get", kinds, "-o", "yaml"]).await?;
-        ensure!(!seen.contains(SECRET_KEY), "the secret key stands in {kinds}");
-    }
-    let logs = namespace.cluster.account(&namespace.name).await;
-    ensure!(!logs.contains(SECRET_KEY), "the secret key stands in a log");
-    Ok(())
-}
-
 async fn full_to_minio(rig: &Rig) -> anyhow::Result<()> {
     let scene = Scene::set(rig, "minio", Kind::Minio).await?;
     scene.back_up("only", json!({"type": "Full", "verify": "Sample"})).await?;
@@ -104,100 +82,6 @@ async fn direct_to_a_volume(rig: &Rig) -> anyhow::Result<()> {
     let second = namespace.api::<Backup>().get("second").await?.status.and_then(|s| s.report).context("no report")?;
     ensure!(second.type_ == Some(TakenType::Incremental), "the second backup is {:?}", second.type_reason);
     namespace.delete().await
-}
-
-async fn refusals_say_what_to_do(rig: &Rig) -> anyhow::Result<()> {
-    let scene = Scene::set(rig, "refusals", Kind::Versitygw).await?;
-    let Scene { namespace, matrixone, bucket, staging } = &scene;
-    let before = bucket.list("").await?;
-    let name = format!("acc{}", namespace.name.replace('-', ""));
-    matrixone
-        .execute(&[
-            &format!("create account {name} admin_name 'admin' identified by '111'"),
-            &format!("create user {name} identified by '111'"),
-        ])
-        .await?;
-    secret(namespace, "wrong", &[("username", "root"), ("password", "not-it")]).await?;
-    secret(namespace, "tenant", &[("username", &format!("{name}#admin")), ("password", "111")]).await?;
-    secret(namespace, "weak", &[("username", &name), ("password", "111")]).await?;
-    let nobody = crate::harness::ports::reserve()?;
-    let mysql = another_database().await?;
-    let login = |secret: &str| json!({"cluster": {"credentialsSecret": {"name": secret}}});
-    let cases = [
-        ("wrong-password", login("wrong"), "LoginFailed"),
-        ("tenant-account", login("tenant"), "NotSysAccount"),
-        ("weak-role", login("weak"), "RoleTooWeak"),
-        ("nobody-there", json!({"cluster": {"address": {"port": nobody.first}}}), "ServerUnreachable"),
-        ("no-matrixone", json!({"cluster": {"address": {"port": mysql}}}), "NotMatrixOne"),
-        ("no-base", json!({"type": "Incremental"}), "BaseNotUsable"),
-        ("direct-to-s3", json!({"staging": null, "method": "Direct"}), "MethodNotSupported"),
-    ];
-    let once = json!({"retry": {"limit": 0}});
-    for (case, patch, _) in &cases {
-        let mut backup = staged(case, matrixone, staging, patch.clone());
-        merge(&mut backup["spec"], once.clone());
-        namespace.apply(&backup.to_string()).await?;
-    }
-    for (case, _, reason) in &cases {
-        let message = failed(namespace, case, reason).await?;
-        ensure!(message.len() > 20, "{case}: the message says too little: {message:?}");
-        let wait = ["wait", "--for=condition=Complete", &format!("backup/{case}"), "--timeout=1s"];
-        ensure!(namespace.kubectl(&wait).await.is_err(), "kubectl wait for Complete returned for {case}");
-        namespace.kubectl(&["wait", "--for=condition=Failed", &format!("backup/{case}"), "--timeout=1s"]).await?;
-    }
-    ensure!(bucket.list("").await? == before, "something was written");
-    let left = files_below(staging)?;
-    ensure!(left.is_empty(), "left in the staging folder: {left:?}");
-    bad_stores(rig, namespace).await?;
-    scene.namespace.delete().await
-}
-
-/// The port of a database that speaks the protocol and is no MatrixOne: it greets, and waits.
-async fn another_database() -> anyhow::Result<u16> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let port = listener.local_addr()?.port();
-    let mut greeting = b"\x0a8.0.36\0\x07\0\0\0saltsalt\0\xff\xf7\x2e\x02\0\xff\xdf\x15".to_vec();
-    greeting.extend([0; 10]);
-    greeting.extend(b"saltsaltsalt\0mysql_native_password\0");
-    let mut packet = vec![u8::try_from(greeting.len())?, 0, 0, 0];
-    packet.extend(greeting);
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, &packet).await;
-            open.push(stream);
-        }
-    });
-    Ok(port)
-}
-
-/// Storages that cannot work: the probe says why.
-async fn bad_stores(rig: &Rig, namespace: &Namespace<'_>) -> anyhow::Result<()> {
-    secret(namespace, "wrong-keys", &[("access_key_id", "test"), ("secret_access_key", "wrong-secret")]).await?;
-    let endpoint = rig.s3(Kind::Versitygw).await?.endpoint();
-    let nobody = crate::harness::ports::reserve()?;
-    let cases = [
-        ("no-bucket", json!({"bucket": "no-such-bucket"}), "BucketNotFound"),
-        ("wrong-keys", json!({"credentialsSecret": {"name": "wrong-keys"}}), "StorageCredentialsRejected"),
-        ("wrong-region", json!({"region": "eu-west-9"}), "RegionMismatch"),
-        ("nobody", json!({"endpoint": format!("http://127.0.0.1:{}", nobody.first)}), "StorageUnreachable"),
-    ];
-    for (name, patch, _) in &cases {
-        let mut s3 = s3_spec(&endpoint, &namespace.name);
-        merge(&mut s3, patch.clone());
-        let storage = json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage",
-            "metadata": {"name": name}, "spec": {"type": "S3", "s3": s3}});
-        namespace.apply(&storage.to_string()).await?;
-    }
-    for (name, _, reason) in &cases {
-        let query = ["get", "backupstorage", name, "-o", "jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}"];
-        let what = format!("BackupStorage {name} to say {reason}");
-        let limit = std::time::Duration::from_secs(90);
-        namespace
-            .until(&what, limit, || async { Ok((namespace.kubectl(&query).await? == *reason).then_some(())) })
-            .await?;
-    }
-    Ok(())
 }
 
 async fn deletion_removes_what_it_may(rig: &Rig) -> anyhow::Result<()> {

@@ -8,10 +8,12 @@ mod backup;
 #[path = "../tests/fixtures/cel.rs"]
 mod cases;
 mod crash;
+mod direct;
 mod double_to_bucket;
 mod faults;
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
+mod refusals;
 mod rights;
 mod scene;
 mod schema;
@@ -24,6 +26,7 @@ mod store;
 
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
-    let product = [schema::tests(), rights::tests(), backup::tests(), faults::tests(), crash::tests()];
-    harness::trial::run(rig.into_iter().chain(product).flatten().collect())
+    let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
+    let broken = [faults::tests(), crash::tests()];
+    harness::trial::run(rig.into_iter().chain(product).chain(broken).flatten().collect())
 }

@@ -79,10 +79,15 @@ pub async fn claim(namespace: &Namespace<'_>, name: &str, folder: &Path) -> anyh
 /// A BackupStorage in a fresh bucket of the server, and the bucket.
 pub async fn s3_storage(namespace: &Namespace<'_>, s3: &S3, bucket: &str) -> anyhow::Result<Bucket> {
     s3.create_bucket(bucket).await?;
-    let storage = json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage", "metadata": {"name": "store"},
-        "spec": {"type": "S3", "s3": s3_spec(&s3.endpoint(), bucket)}});
-    namespace.apply(&storage.to_string()).await?;
+    apply_storage(namespace, "store", json!({"type": "S3", "s3": s3_spec(&s3.endpoint(), bucket)})).await?;
     s3.bucket(bucket)
+}
+
+/// A BackupStorage with this spec.
+pub async fn apply_storage(namespace: &Namespace<'_>, name: &str, spec: Value) -> anyhow::Result<()> {
+    let storage = json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage", "metadata": {"name": name},
+        "spec": spec});
+    namespace.apply(&storage.to_string()).await.map(drop)
 }
 
 /// The `s3` part of a BackupStorage.
@@ -122,9 +127,14 @@ pub fn merge(target: &mut Value, patch: Value) {
 
 /// Waits until the BackupStorage is ready.
 pub async fn storage_ready(namespace: &Namespace<'_>) -> anyhow::Result<BackupStorage> {
+    is_ready(namespace, "store").await
+}
+
+/// The same of a BackupStorage of this name.
+pub async fn is_ready(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<BackupStorage> {
     namespace
-        .until("the BackupStorage to be ready", Duration::from_secs(90), || async {
-            let storage = namespace.api::<BackupStorage>().get("store").await?;
+        .until(&format!("BackupStorage {name} to be ready"), Duration::from_secs(90), || async {
+            let storage = namespace.api::<BackupStorage>().get(name).await?;
             Ok(condition(storage.status.as_ref().map(|s| &s.run.conditions), "Ready").0.then_some(storage))
         })
         .await
@@ -173,4 +183,25 @@ pub fn condition(
 ) -> (bool, String, String) {
     let found = conditions.into_iter().flatten().find(|c| c.type_ == type_);
     found.map_or((false, String::new(), String::new()), |c| (c.status == "True", c.reason.clone(), c.message.clone()))
+}
+
+/// Every file below a folder; empty folders do not count.
+pub fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
+}
+
+/// The secret key of the store stands in no object but its Secret, and in no log.
+pub async fn no_secret(namespace: &Namespace<'_>) -> anyhow::Result<()> {
+    for kinds in ["backups,backupstorages,jobs,pods,events,configmaps", "events.events.k8s.io"] {
+        let seen = namespace.kubectl(&["get", kinds, "-o", "yaml"]).await?;
+        ensure!(!seen.contains(SECRET_KEY), "the secret key stands in {kinds}");
+    }
+    let logs = namespace.cluster.account(&namespace.name).await;
+    ensure!(!logs.contains(SECRET_KEY), "the secret key stands in a log");
+    Ok(())
 }

@@ -23,7 +23,7 @@ use crate::harness::s3::{Bucket, Kind as Server, S3};
 use crate::scene::{PATIENCE, claim, condition, merge, s3_spec, secret, secrets, storage_ready};
 use crate::simulator::{Contents, Options, Role, Simulator, User, Version};
 
-pub use invariants::{no_secret, whole_or_none};
+pub use invariants::{no_secret, repository, whole, whole_or_none};
 pub use operator::Operator;
 pub use spy::Spy;
 

@@ -1,6 +1,7 @@
 //! The treaty between operator and worker: what to do. What came of it is the report in [`crate::api`].
 
 mod from_spec;
+mod quantity;
 
 use std::time::Duration;
 

@@ -14,6 +14,8 @@ mod process;
 mod refuse;
 #[path = "worker/rig.rs"]
 mod rig;
+#[path = "worker/soon.rs"]
+mod soon;
 #[path = "worker/tree.rs"]
 mod tree;
 

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use mo_backup::sql::Version;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row};
 
@@ -22,6 +23,7 @@ pub struct MatrixOne {
     /// As it names itself, such as `8.0.30-MatrixOne-v1.2.4`.
     pub version: String,
     process: Process,
+    environment: Vec<(String, String)>,
     folder: RunFolder,
     ports: Ports,
 }
@@ -29,8 +31,13 @@ pub struct MatrixOne {
 impl MatrixOne {
     /// A new, empty one; SQL answers after about 15 s.
     pub async fn start() -> anyhow::Result<MatrixOne> {
+        MatrixOne::start_with(&[]).await
+    }
+
+    /// One with more in its environment, such as the keys of its own identity.
+    pub async fn start_with(environment: &[(&str, &str)]) -> anyhow::Result<MatrixOne> {
         let (folder, ports) = prepare()?;
-        MatrixOne::run(folder, ports).await
+        MatrixOne::run(folder, ports, environment).await
     }
 
     /// One on data that the caller has put in place: the closure gets the `mo-data` folder before the first start.
@@ -40,12 +47,13 @@ impl MatrixOne {
         std::fs::create_dir_all(&data)?;
         place(&data)?;
         own(&data)?;
-        MatrixOne::run(folder, ports).await
+        MatrixOne::run(folder, ports, &[]).await
     }
 
-    async fn run(folder: RunFolder, ports: Ports) -> anyhow::Result<MatrixOne> {
-        let process = launch(&folder)?;
-        let mut matrixone = MatrixOne { version: String::new(), process, folder, ports };
+    async fn run(folder: RunFolder, ports: Ports, environment: &[(&str, &str)]) -> anyhow::Result<MatrixOne> {
+        let environment: Vec<_> = environment.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
+        let process = launch(&folder, &environment)?;
+        let mut matrixone = MatrixOne { version: String::new(), process, environment, folder, ports };
         matrixone.ready().await?;
         matrixone.version = matrixone.value("select version()").await?;
         Ok(matrixone)
@@ -84,6 +92,11 @@ impl MatrixOne {
         std::fs::create_dir_all(&folder)?;
         own(&folder)?;
         Ok(folder)
+    }
+
+    /// Its release, such as 4.2.0.
+    pub fn release(&self) -> anyhow::Result<Version> {
+        Version::parse(&self.version).with_context(|| format!("{} is no release", self.version))
     }
 
     pub fn tail(&self, lines: usize) -> String {
@@ -136,7 +149,7 @@ impl MatrixOne {
     /// SIGTERM, SIGKILL after 20 s, and a start on the same data.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.process.stop(Duration::from_secs(20)).await;
-        self.process = launch(&self.folder)?;
+        self.process = launch(&self.folder, &self.environment)?;
         self.ready().await
     }
 
@@ -198,28 +211,47 @@ fn own(path: &Path) -> anyhow::Result<()> {
 
 /// From 4.2 on file services are DISK-V2 (raw files); before, DISK (files framed with checksums).
 fn disk_backend() -> anyhow::Result<&'static str> {
-    let output = Command::new(program()?).arg("-version").current_dir(std::env::temp_dir()).output()?;
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let numbers = text.split(|sign: char| !sign.is_ascii_digit() && sign != '.').filter(|word| word.contains('.'));
-    let newest = numbers.filter_map(|word| {
-        let mut parts = word.split('.').map(|part| part.parse::<u32>().ok());
-        Some((parts.next()??, parts.next()??))
-    });
-    let new = newest.filter(|version| *version >= (4, 2) && version.0 < 8).count() > 0;
-    Ok(if new { "DISK-V2" } else { "DISK" })
+    Ok(if release()? >= Version::new(4, 2, 0) { "DISK-V2" } else { "DISK" })
 }
 
-fn launch(folder: &RunFolder) -> anyhow::Result<Process> {
+/// What the program says of itself, without starting a server.
+fn release() -> anyhow::Result<Version> {
+    let program = program()?;
+    let mut command = Command::new(&program);
+    command.arg("-version").current_dir(std::env::temp_dir());
+    libraries(&mut command, &program);
+    let output = command.output().with_context(|| format!("failed to start {}", program.display()))?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let own = said.lines().find_map(|line| line.trim().strip_prefix("Version:"));
+    let release = own.and_then(|own| Version::parse(&format!("MatrixOne-{}", own.trim())));
+    release.with_context(|| format!("{} does not say its release: {said}", program.display()))
+}
+
+/// Whether the server writes to S3 by itself, and keeps the keys of the statement out of its log.
+pub fn writes_to_s3() -> bool {
+    release().is_ok_and(|release| release.writes_to_s3() && release.hides_keys())
+}
+
+/// Newer servers bring libraries in a folder beside them.
+fn libraries(command: &mut Command, program: &Path) {
+    if let Some(beside) = program.parent() {
+        command.env("LD_LIBRARY_PATH", beside.join("lib"));
+    }
+}
+
+fn launch(folder: &RunFolder, environment: &[(String, String)]) -> anyhow::Result<Process> {
     let program = program()?;
     let mut command = Command::new("setpriv");
     command.arg(format!("--reuid={USER}")).arg(format!("--regid={USER}")).arg("--clear-groups").arg(&program);
     command.args(["-launch", "./etc/launch.toml"]).current_dir(folder.path().join("mo"));
-    // With a CA bundle of the user its S3 operations fail.
-    command.env_remove("AWS_CA_BUNDLE").env("HOME", folder.path().join("mo"));
-    if let Some(beside) = program.parent() {
-        command.env("LD_LIBRARY_PATH", beside.join("lib"));
+    command.env("HOME", folder.path().join("mo"));
+    // Whose keys they are must not depend on who runs the tests, and with a CA bundle its S3 operations fail.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
     }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    libraries(&mut command, &program);
     folder.start("matrixone", &mut command)
 }
 

@@ -69,15 +69,25 @@ impl S3 {
 
     /// Makes a bucket. A server that has just opened its port may not be willing yet, so it is asked again.
     pub async fn create_bucket(&self, name: &str) -> anyhow::Result<()> {
-        until(&format!("bucket {name}"), Duration::from_secs(90), || async {
-            let mut command = tokio::process::Command::new("curl");
-            command.args(["-fsS", "--noproxy", "*", "-X", "PUT", "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
-            command.args(["-H", &format!("x-amz-content-sha256: {EMPTY_SHA256}")]);
-            command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{name}", self.endpoint())]);
-            programs::output(&mut command, "").await.map(Some)
-        })
-        .await
-        .map(drop)
+        let limit = Duration::from_secs(90);
+        until(&format!("bucket {name}"), limit, || async { self.ask("PUT", name).await.map(Some) }).await
+    }
+
+    /// Deletes a bucket with all that is in it.
+    pub async fn delete_bucket(&self, name: &str) -> anyhow::Result<()> {
+        let bucket = self.bucket(name)?;
+        for (key, _) in bucket.list("").await? {
+            bucket.delete(&key).await?;
+        }
+        self.ask("DELETE", name).await
+    }
+
+    async fn ask(&self, method: &str, bucket: &str) -> anyhow::Result<()> {
+        let mut command = tokio::process::Command::new("curl");
+        command.args(["-fsS", "--noproxy", "*", "-X", method, "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
+        command.args(["-H", &format!("x-amz-content-sha256: {EMPTY_SHA256}")]);
+        command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{bucket}", self.endpoint())]);
+        programs::output(&mut command, "").await.map(drop)
     }
 
     /// A bucket to put, read, list and delete objects in.

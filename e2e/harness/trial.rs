@@ -19,6 +19,8 @@ pub enum Need {
     Nothing,
     /// PITR, database and table snapshots: `MATRIXONE_BIN` names a mo-service 3.0 or newer.
     NewMatrixOne,
+    /// `Direct` to S3, with keys that its log never shows: `MATRIXONE_BIN` names a mo-service 4.2 or newer.
+    WritesToS3,
     /// Too long for every run: `make sweep`.
     Sweep,
 }
@@ -31,8 +33,11 @@ impl Need {
             Need::NewMatrixOne if !matrixone::is_given() => {
                 Some("needs MatrixOne 3 or newer: name a mo-service in MATRIXONE_BIN")
             }
+            Need::WritesToS3 if !matrixone::is_given() || !matrixone::writes_to_s3() => {
+                Some("needs MatrixOne 4.2 or newer, which writes to S3 itself: name a mo-service in MATRIXONE_BIN")
+            }
             Need::Sweep if !sweeping => Some("takes long: run it with `make sweep`"),
-            Need::Nothing | Need::NewMatrixOne | Need::Sweep => None,
+            Need::Nothing | Need::NewMatrixOne | Need::WritesToS3 | Need::Sweep => None,
         }
     }
 }

@@ -17,14 +17,14 @@ use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 
 use super::{PASSWORD, Stand};
-use crate::harness::s3::{ACCESS_KEY, REGION, SECRET_KEY};
+use crate::harness::s3::{ACCESS_KEY, REGION, S3, SECRET_KEY};
 
 /// A whole backup or none; one Job for each attempt; nothing left behind that is not on record.
 pub async fn whole_or_none(stand: &Stand<'_>, backup: &Backup) -> anyhow::Result<()> {
     let name = backup.name_any();
     let status = backup.status.clone().unwrap_or_default();
     one_job_for_each_attempt(stand, &name, &status).await?;
-    let repository = repository(stand)?;
+    let repository = repository(stand.store, &stand.namespace.name)?;
     let id = backup_id(backup)?;
     let catalog::All { catalogs: mut committed, unreadable } = catalog::all(&repository).await?;
     ensure!(unreadable.is_empty(), "the catalogue has {unreadable:?}");
@@ -83,7 +83,7 @@ async fn reported(stand: &Stand<'_>, status: &BackupStatus, entry: &Catalog) -> 
 }
 
 /// Every object that the manifest names is in its place, with its size and its content.
-async fn whole(repository: &Bucket, entry: &Catalog) -> anyhow::Result<()> {
+pub async fn whole(repository: &Bucket, entry: &Catalog) -> anyhow::Result<()> {
     let mut count = 0;
     let mut objects = catalog::entries(repository, entry).await?;
     while let Some(object) = objects.next().await? {
@@ -126,12 +126,12 @@ async fn folders(repository: &Bucket, id: BackupId) -> anyhow::Result<BTreeSet<A
     Ok(found)
 }
 
-/// The repository as the product itself opens it, past the proxy.
-fn repository(stand: &Stand<'_>) -> anyhow::Result<Bucket> {
+/// The repository below `prod` of a bucket, as the product itself opens it, past every proxy.
+pub fn repository(store: &S3, bucket: &str) -> anyhow::Result<Bucket> {
     let place = Place {
-        bucket: stand.namespace.name.clone(),
+        bucket: bucket.into(),
         prefix: "prod".into(),
-        endpoint: Some(stand.store.endpoint()),
+        endpoint: Some(store.endpoint()),
         region: REGION.into(),
         path_style: true,
         ..Place::default()

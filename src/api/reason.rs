@@ -184,8 +184,8 @@ reasons! {
         "The connection broke while the statement ran, and how it ended could not be found out."
         "The next attempt looks first, and writes to a fresh place."
     StorageUnreachable passing
-        "The object store does not answer."
-        "Check endpoint, network policies, and that the store runs."
+        "The object store, or the volume, does not answer."
+        "Check endpoint, network policies, and that the store (or the file server of the volume) runs."
     StorageTlsUntrusted permanent
         "The certificate of the object store is not trusted."
         "Give the right `caSecret`."

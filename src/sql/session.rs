@@ -5,12 +5,17 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use mysql_async::{Conn, OptsBuilder, Row, SslOpts, Value, prelude::Queryable as _};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{io::AsyncReadExt as _, net::TcpStream, time::timeout};
+use tokio::{
+    io::AsyncReadExt as _,
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 
 use super::{Error, Problem, Rows, Server, Session, Statement, error, greeting, greeting::Greeting};
 
-/// Limit of one connect, from name look-up to a session that answers.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Limit of one connect, from name look-up to a session that answers. Shorter than the first look of a worker, so that it
+/// can say how far it came.
+const CONNECT: Duration = Duration::from_secs(8);
 /// A BACKUP sends no byte until it is done: without keepalive a middle box would drop the connection.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -58,20 +63,15 @@ struct Open {
 #[async_trait]
 impl Server for MatrixOne {
     async fn connect(&self) -> Result<Box<dyn Session>, Error> {
-        match timeout(CONNECT, self.open()).await {
-            Ok(opened) => Ok(Box::new(opened?)),
-            Err(_) => {
-                Err(self.failed(Problem::Unreachable, &format!("no answer within {} seconds", CONNECT.as_secs())))
-            }
-        }
+        Ok(Box::new(self.open(Instant::now() + CONNECT).await?))
     }
 }
 
 impl MatrixOne {
-    async fn open(&self) -> Result<Open, Error> {
+    async fn open(&self, end: Instant) -> Result<Open, Error> {
         // Asked for on a connection of its own, because the driver shows neither the text nor the flag; and a stranger
         // must not be sent a login.
-        let Greeting { version, tls } = self.greet().await?;
+        let Greeting { version, tls } = self.greet(end).await?;
         if !version.contains("MatrixOne") {
             return Err(self.failed(Problem::NotMatrixOne, &format!("the server calls itself {version:?}")));
         }
@@ -93,8 +93,14 @@ impl MatrixOne {
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
             .stmt_cache_size(0);
-        let conn = Conn::new(options).await.map_err(|e| self.login_error(&e))?;
-        Ok(Open { conn, greeting: version })
+        let conn = self.within(end, "it greets, and does not answer the login", Conn::new(options)).await?;
+        Ok(Open { conn: conn.map_err(|e| self.login_error(&e))?, greeting: version })
+    }
+
+    /// One step of a connect. When the time for all of them is over, it is said how far it came.
+    async fn within<T>(&self, end: Instant, how_far: &str, step: impl Future<Output = T>) -> Result<T, Error> {
+        let late = |_| self.failed(Problem::Unreachable, &format!("{how_far} within {} seconds", CONNECT.as_secs()));
+        timeout_at(end, step).await.map_err(late)
     }
 
     fn ssl_options(&self) -> SslOpts {
@@ -107,10 +113,15 @@ impl MatrixOne {
         options.with_danger_tls_hostname_override(self.server_name.clone())
     }
 
-    async fn greet(&self) -> Result<Greeting, Error> {
-        let mut stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|e| self.failed(Problem::Unreachable, &e.to_string()))?;
+    async fn greet(&self, end: Instant) -> Result<Greeting, Error> {
+        let connecting = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = self.within(end, "nobody answers there, or the name is not resolved,", connecting).await?;
+        let stream = stream.map_err(|e| self.failed(Problem::Unreachable, &e.to_string()))?;
+        let silent = "it accepts the connection and does not greet, as MatrixOne would,";
+        self.within(end, silent, self.greeting_from(stream)).await?
+    }
+
+    async fn greeting_from(&self, mut stream: TcpStream) -> Result<Greeting, Error> {
         let mut header = [0; 4];
         // A proxy without a server behind it accepts and closes at once.
         let closed = |e: std::io::Error| self.failed(Problem::Unreachable, &format!("no greeting: {e}"));
@@ -222,6 +233,14 @@ mod tests {
         [&[length, 0, 0, 0], &body[..]].concat()
     }
 
+    /// One that a driver answers with a login.
+    fn whole_greeting() -> Vec<u8> {
+        let mut body = b"\x0a8.0.30-MatrixOne-v4.2.0\0\x07\0\0\0saltsalt\0\xff\xf7\x2e\x02\0\xff\xdf\x15".to_vec();
+        body.extend([0; 10]);
+        body.extend(b"saltsaltsalt\0mysql_native_password\0");
+        [&[u8::try_from(body.len()).unwrap(), 0, 0, 0], &body[..]].concat()
+    }
+
     fn server(port: u16, encryption: Encryption) -> MatrixOne {
         MatrixOne {
             host: "127.0.0.1".into(),
@@ -265,6 +284,37 @@ mod tests {
         #[case] expected: Problem,
     ) {
         assert_eq!(taken_for(said, encryption).await, expected);
+    }
+
+    /// The clock stands still from the moment of silence, so that the wait takes no time.
+    #[rstest]
+    #[case::nothing_said(Vec::new(), "does not greet")]
+    #[case::half_a_greeting(b"\x4a\0\0\0\x0a8.0".to_vec(), "does not greet")]
+    #[case::no_answer_to_the_login(whole_greeting(), "does not answer the login")]
+    #[tokio::test]
+    async fn a_server_that_falls_silent_is_given_up(#[case] said: Vec<u8>, #[case] how_far: &'static str) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(&said).await.unwrap();
+                // The first connection asks who is there, the second logs in.
+                let last = open.len() == usize::from(how_far.contains("login"));
+                if last {
+                    let heard = if open.is_empty() { 1 } else { stream.read(&mut [0; 1024]).await.unwrap() };
+                    assert!(heard > 0, "no login");
+                    tokio::time::pause();
+                }
+                open.push(stream);
+            }
+        });
+        let begun = Instant::now();
+        let Err(error) = server(port, Encryption::Disabled).connect().await else { panic!("connected") };
+        serving.abort();
+        assert_eq!(error.problem, Problem::Unreachable);
+        assert!(error.detail.contains(how_far), "{error}");
+        assert!(begun.elapsed() <= CONNECT + Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 
     #[tokio::test]

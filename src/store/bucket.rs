@@ -23,7 +23,7 @@ const PARTS_AT_ONCE: usize = 2;
 /// S3 deletes at most this many objects in one request.
 const BATCH: usize = 1000;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest silence of the store. Completing a large object takes S3 a while.
 const SILENCE: Duration = Duration::from_mins(2);
 
@@ -162,7 +162,7 @@ impl Objects for Bucket {
             Ok(found) => return Ok(Some(found.content_length())),
             Err(e) => Error::from_opendal("stat", key.as_str(), &e),
         };
-        if e.temporary {
+        if e.temporary || e.problem == Problem::NoCredentials {
             return Err(e);
         }
         // The answer to a HEAD request has no text: a missing bucket, an unknown key and another region look alike.

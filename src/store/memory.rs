@@ -28,6 +28,8 @@ pub enum Fault {
     Lost,
     /// The call is carried out and its reply arrives.
     After,
+    /// The call never reaches the store, and no reply ever comes.
+    Hang,
 }
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -137,16 +139,19 @@ impl Memory {
             let fault = state.faults.get(&state.calls.len()).cloned();
             state.calls.push(format!("{verb} {what}"));
             let outcome = match &fault {
-                Some((Fault::Before, _)) => Err(Problem::Unreachable),
+                Some((Fault::Before | Fault::Hang, _)) => Err(Problem::Unreachable),
                 _ if !state.bucket => Err(Problem::NoBucket),
                 Some((Fault::Lost, _)) => apply(&mut state).and(Err(Problem::Unreachable)),
                 Some((Fault::After, _)) | None => apply(&mut state),
             };
             (outcome, fault)
         };
-        if let Some((_, hook)) = fault {
+        if let Some((fault, hook)) = fault {
             hook();
             tokio::task::yield_now().await;
+            if fault == Fault::Hang {
+                std::future::pending::<()>().await;
+            }
         }
         outcome.map_err(|problem| Error {
             problem,

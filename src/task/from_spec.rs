@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{BackupTask, ClusterTask, Location, ProbeTask, PurgeTask, StagingTask, StorageTask, Subject, run_name};
+use super::{
+    BackupTask, ClusterTask, Location, ProbeTask, PurgeTask, StagingTask, StorageTask, Subject, quantity, run_name,
+};
 use crate::{
     api::{
         AccessMode, Backup, BackupSpec, BackupStorage, BackupStorageSpec, BackupType, Cluster, Method, Reason,
@@ -124,6 +126,7 @@ impl BackupTask {
         if spec.base.is_some() && spec.type_ == BackupType::Full {
             return Err(InvalidSpec::field("spec.base", "a full backup has none; leave it out, or use another type"));
         }
+        quantity::check(&spec.job)?;
         let method = method(spec);
         let staging = match (method, &spec.staging) {
             (Method::Staged, Some(staging)) => Some(StagingTask::of(&staging.volume)?),
@@ -309,6 +312,7 @@ impl ProbeTask {
     /// # Errors
     /// When the spec contradicts itself.
     pub fn for_attempt(storage: &BackupStorage, attempt: u32) -> Result<Self, InvalidSpec> {
+        quantity::check(&storage.spec.job)?;
         Ok(Self { subject: Subject::of(&storage.metadata, attempt)?, storage: StorageTask::of(storage)? })
     }
 }

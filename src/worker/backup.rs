@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::{
     Failure, Watch, clean, look,
     report::{self, Findings, Taken},
+    soon::Asked,
     trouble::Trouble,
 };
 use crate::{
@@ -75,7 +76,8 @@ impl Attempt<'_> {
             let detail = format!("BackupStorage {} is read-only", task.storage.name);
             return Err(Failure::new(Reason::StorageReadOnly, detail));
         }
-        let taken = match watch.race(look::committed(self)).await?? {
+        let looked = watch.soon(Asked::Store(self.place()), look::committed(self));
+        let taken = match watch.race(looked).await?? {
             Some(committed) => committed,
             None => self.make(findings).await?,
         };

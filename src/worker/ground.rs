@@ -13,6 +13,7 @@ use super::{
     clean, method,
     preflight::{self, ServerFacts},
     report::{Findings, rfc3339},
+    soon::Asked,
     statement,
 };
 use crate::{
@@ -35,9 +36,12 @@ impl Attempt<'_> {
     pub(super) async fn prepare(&self, findings: &mut Findings) -> Result<Ground, Failure> {
         let Self { task, ports, watch } = self;
         watch.step("preflight");
-        let marker = self.marker().await?;
-        self.places_are_free().await?;
-        let facts = preflight::server(&*ports.server).await?;
+        let marker = watch.soon(Asked::Store(self.place()), self.marker()).await?;
+        watch.soon(Asked::Store(self.place()), self.places_are_free()).await?;
+        if let Some(staging) = &ports.staging {
+            watch.soon(Asked::Store(Place::Staging), self.may_write(staging)).await?;
+        }
+        let facts = watch.soon(Asked::Server, preflight::server(&*ports.server)).await?;
         findings.server = Some(ServerSeen { version: facts.version.to_string(), identity: facts.identity.clone() });
         method::check(task, ports.keys.as_ref(), facts.version)?;
         statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
@@ -103,10 +107,7 @@ impl Attempt<'_> {
                 return Err(Failure::new(Reason::PrefixNotEmpty, format!("{} is already there", found.key)));
             }
         }
-        match &self.ports.staging {
-            Some(staging) => self.may_write(staging).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether the staging folder is mounted and ours to write in: what lies there must be removed in the end. Folders

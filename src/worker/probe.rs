@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
 
-use super::{Failure, Places, ground, report::size, watch::signed};
+use super::{Failure, Places, Watch, ground, report::size, soon::Asked, watch::signed};
 use crate::{
     api::{Capabilities, Outcome, Reason, RepositorySeen, Said, StorageReport, Warning},
     plan::{AttemptDir, BackupId, Catalog, Marker},
@@ -25,13 +25,14 @@ pub(super) struct Found {
 }
 
 /// Tries out the storage of the task. Nothing is written to one that is read-only, or that belongs to somebody else.
-pub async fn probe(task: &ProbeTask, places: &Places, now: Timestamp) -> StorageReport {
-    report(task, find(task, places, now).await, now)
+pub async fn probe(task: &ProbeTask, places: &Places, watch: &Watch) -> StorageReport {
+    report(task, find(task, places, watch).await, watch.now())
 }
 
-async fn find(task: &ProbeTask, places: &Places, now: Timestamp) -> Result<Found, Failure> {
+async fn find(task: &ProbeTask, places: &Places, watch: &Watch) -> Result<Found, Failure> {
     let repository = &*places.repository;
-    let marker = catalog::marker(repository).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
+    let marker = async { catalog::marker(repository).await.map_err(|e| Failure::of_repository(places.kind, &e)) };
+    let marker = watch.soon(Asked::Store(places.kind), marker).await?;
     let mut found = Found::default();
     if task.storage.read_only {
         found.repository = Some(look(places, marker.as_ref()).await?);
@@ -46,7 +47,7 @@ async fn find(task: &ProbeTask, places: &Places, now: Timestamp) -> Result<Found
         let reason = Reason::ConditionalCreateMissing.as_str().into();
         found.warnings.push(Warning { reason, message: message.into() });
     }
-    let wanted = ground::new_marker(ground::owner(&task.storage), now);
+    let wanted = ground::new_marker(ground::owner(&task.storage), watch.now());
     let marker = catalog::claim(repository, &wanted).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
     found.repository = Some(look(places, Some(&marker)).await?);
     found.capabilities = Some(capabilities);

@@ -68,9 +68,9 @@ pub async fn run(stop: CancellationToken) -> Exit {
 
 async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop.clone());
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop);
     let files = Files::of_the_pod();
-    let report = match files.ports(task, &stop).await {
+    let report = match files.ports(task, &watch).await {
         Ok(ports) => backup(task, &ports, &watch).await,
         Err(failure) => report::backup(task, &Err(failure), &Findings::default(), watch.began()),
     };
@@ -79,9 +79,9 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
 
 async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop.clone());
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop);
     let files = Files::of_the_pod();
-    let purged = match files.places(&task.storage, task.staging.as_ref(), &stop).await {
+    let purged = match files.places(&task.storage, task.staging.as_ref(), &watch).await {
         Ok(places) => watch.race(purge::purge(task, &places)).await.and_then(|done| done),
         Err(failure) => Err(failure),
     };
@@ -98,10 +98,10 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
 
 async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("BackupStorage", &task.subject).await else { return Exit::Untold };
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop.clone()).without_progress();
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop).without_progress();
     let files = Files::of_the_pod();
-    let report = match files.places(&task.storage, None, &stop).await {
-        Ok(places) => match watch.race(probe::probe(task, &places, watch.now())).await {
+    let report = match files.places(&task.storage, None, &watch).await {
+        Ok(places) => match watch.race(probe::probe(task, &places, &watch)).await {
             Ok(report) => report,
             Err(stopped) => probe::report(task, Err(stopped), watch.now()),
         },

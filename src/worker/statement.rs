@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::TryStreamExt as _;
 use tokio::time::timeout;
 
-use super::{Failure, Watch};
+use super::{Failure, Watch, soon::Asked};
 use crate::{
     api::Reason,
     sql::{self, Problem, Rows, Server, Session, Statement, reply},
@@ -41,24 +41,29 @@ pub async fn ask(session: &mut dyn Session, statement: &Statement) -> Result<Row
 /// for; one of anybody else is a reason to come back later.
 pub async fn clear_the_way(server: &dyn Server, uid: &str, watch: &Watch) -> Result<(), Failure> {
     let ours = |label: &Option<String>| label.as_deref().is_some_and(|l| l.starts_with(&format!("{uid}-")));
-    let mut session = server.connect().await?;
+    let look = async {
+        let mut session = server.connect().await?;
+        let found = running(&mut *session).await?;
+        Ok((session, found))
+    };
+    let (mut session, mut found) = watch.soon(Asked::Server, look).await?;
     loop {
-        let running = running(&mut *session).await?;
-        if let Some(other) = running.iter().find(|r| !ours(&r.label)) {
+        if let Some(other) = found.iter().find(|r| !ours(&r.label)) {
             let label = other.label.as_deref().unwrap_or("without a label");
             let detail = format!("BACKUP {label:?} runs in session {} of the cluster", other.connection);
             return Err(Failure::new(Reason::BackupRunning, detail));
         }
-        if running.is_empty() {
+        if found.is_empty() {
             return Ok(());
         }
-        for statement in &running {
+        for statement in &found {
             tracing::warn!(connection = statement.connection, "ending the BACKUP of an earlier attempt");
             kill(&mut *session, statement.connection).await?;
         }
         // Servers before 4.2 go on copying after a KILL; nothing else may start until they are done.
         watch.alive();
         watch.pause().await;
+        found = running(&mut *session).await?;
     }
 }
 

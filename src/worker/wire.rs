@@ -7,9 +7,8 @@ use std::{
 };
 
 use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Place, Ports, Staging};
+use super::{Failure, Place, Ports, Staging, Watch, soon::Asked};
 use crate::{
     api::{Reason, S3Location, ServerSideEncryptionType, TlsMode},
     sql::{Encryption, MatrixOne},
@@ -34,8 +33,8 @@ pub struct Files {
     pub repository: PathBuf,
 }
 
-/// How long a store that does not answer is asked again in the beginning.
-const SOON: Duration = Duration::from_secs(6);
+/// How long a store that answers with a passing error is asked again in the beginning.
+const AGAIN: Duration = Duration::from_secs(4);
 
 /// Where bytes lie.
 #[derive(Clone, Debug)]
@@ -63,8 +62,8 @@ impl Files {
     }
 
     /// What a backup works with.
-    pub async fn ports(&self, task: &BackupTask, stop: &CancellationToken) -> Result<Ports, Failure> {
-        let Places { repository, kind: _, staging } = self.places(&task.storage, task.staging.as_ref(), stop).await?;
+    pub async fn ports(&self, task: &BackupTask, watch: &Watch) -> Result<Ports, Failure> {
+        let Places { repository, kind: _, staging } = self.places(&task.storage, task.staging.as_ref(), watch).await?;
         Ok(Ports {
             repository,
             staging,
@@ -79,13 +78,15 @@ impl Files {
         &self,
         storage: &StorageTask,
         staging: Option<&StagingTask>,
-        stop: &CancellationToken,
+        watch: &Watch,
     ) -> Result<Places, Failure> {
         let kind = Place::of(&storage.location);
         let repository = self.repository(storage, kind)?;
-        let soon = Patience { limit: SOON, ..Patience::default() };
-        let asked = Retrying::new(repository.clone(), soon, stop.clone()).stat(&Key::marker()).await;
-        asked.map_err(|e| Failure::of_store(kind, &e))?;
+        let stop = watch.token();
+        let soon = Patience { limit: AGAIN, ..Patience::default() };
+        let asking = Retrying::new(repository.clone(), soon, stop.clone());
+        let asked = async { asking.stat(&Key::marker()).await.map_err(|e| Failure::of_store(kind, &e)) };
+        watch.soon(Asked::Store(kind), asked).await?;
         let patient =
             |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
         let open = |staging: &StagingTask| {

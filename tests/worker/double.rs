@@ -188,15 +188,18 @@ impl Double {
             state.calls.push(name);
             let broke = || failed(broken, 0, "connection reset by peer");
             let outcome = match &fault {
-                Some((Fault::Before, _)) => Err(broke()),
+                Some((Fault::Before | Fault::Hang, _)) => Err(broke()),
                 Some((Fault::Lost, _)) => apply(&mut state, true).and_then(|_| Err(broke())),
                 Some((Fault::After, _)) | None => apply(&mut state, false),
             };
             (outcome, fault)
         };
-        if let Some((_, hook)) = fault {
+        if let Some((fault, hook)) = fault {
             hook();
             tokio::task::yield_now().await;
+            if fault == Fault::Hang {
+                std::future::pending::<()>().await;
+            }
         }
         outcome
     }

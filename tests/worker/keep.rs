@@ -1,22 +1,31 @@
 //! Probing a storage and purging backups.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mo_backup::{
     api::{BackupType, DeletionPolicy, Outcome},
     store::memory::Memory,
     task::{ProbeTask, PurgeTask, Subject},
-    worker::{Place, Places, probe, purge},
+    worker::{Place, Places, Watch, probe, purge},
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::{
     assert_whole,
-    rig::{Rig, storage},
+    rig::{Rig, Told, storage},
 };
 
 fn places(repository: &Memory) -> Places {
     Places { repository: Arc::new(repository.clone()), kind: Place::Bucket, staging: None }
+}
+
+/// A watch that nobody hears from.
+fn quiet() -> Watch {
+    let clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+    let limits = (Duration::from_secs(3600), Duration::from_secs(900));
+    Watch::new(Arc::<Told>::default(), clock, "u-1", limits, CancellationToken::new())
 }
 
 fn subject() -> Subject {
@@ -65,7 +74,7 @@ async fn a_probe_says_what_a_store_can_do_and_holds() {
     let (full, incremental) = chain().await;
     full.repository.set("data/01a1fb90-0000-7000-8000-000000000001/1/tae/x", "x");
     let task = ProbeTask { subject: subject(), storage: storage() };
-    let report = probe(&task, &places(&full.repository), Timestamp::UNIX_EPOCH).await;
+    let report = probe(&task, &places(&full.repository), &quiet()).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     assert!(report.capabilities.unwrap().conditional_create);
     let seen = report.repository.unwrap();
@@ -79,14 +88,14 @@ async fn a_probe_says_what_a_store_can_do_and_holds() {
 async fn a_probe_claims_an_empty_place_and_writes_nothing_where_it_may_not() {
     let fresh = Memory::new();
     let mut task = ProbeTask { subject: subject(), storage: storage() };
-    let report = probe(&task, &places(&fresh), Timestamp::UNIX_EPOCH).await;
+    let report = probe(&task, &places(&fresh), &quiet()).await;
     assert_eq!((report.said.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
     task.storage.uid = "another".into();
     let calls = fresh.calls().len();
-    let report = probe(&task, &places(&fresh), Timestamp::UNIX_EPOCH).await;
+    let report = probe(&task, &places(&fresh), &quiet()).await;
     assert_eq!(report.said.reason.as_deref(), Some("RepositoryForeign"), "{report:#?}");
     let writes = |calls: &[String]| calls.iter().any(|c| !c.starts_with("read") && !c.starts_with("stat"));
     assert!(!writes(&fresh.calls()[calls..]), "{:?}", &fresh.calls()[calls..]);
-    let nowhere = probe(&task, &places(&Memory::without_bucket()), Timestamp::UNIX_EPOCH).await;
+    let nowhere = probe(&task, &places(&Memory::without_bucket()), &quiet()).await;
     assert_eq!(nowhere.said.reason.as_deref(), Some("BucketNotFound"), "{nowhere:#?}");
 }

@@ -67,6 +67,7 @@ fn a_task_holds_what_the_spec_says() {
 #[case::run(|o: &mut Value| o["spec"]["deadlines"] = json!({"run": "1d"}), "spec.deadlines.run")]
 #[case::path(|o: &mut Value| o["spec"]["staging"] = json!({"volume": {"claim": "c", "path": "../x", "serverPath": "/b"}}), "spec.staging.volume.path")]
 #[case::server_path(|o: &mut Value| o["spec"]["staging"] = json!({"volume": {"claim": "c", "serverPath": "b"}}), "spec.staging.volume.serverPath")]
+#[case::size(|o: &mut Value| o["spec"]["job"] = json!({"resources": {"limits": {"memory": "1 Gi"}}}), "spec.job.resources")]
 fn an_impossible_spec_names_its_field(#[case] change: fn(&mut Value), #[case] expected: &str) {
     match BackupTask::for_attempt(&backup(change), &storage(none), None, 1) {
         Err(InvalidSpec::Field { field, .. }) => assert_eq!(field, expected),
@@ -101,6 +102,7 @@ fn a_volume_needs_a_server_path_for_the_server_to_write_there() {
 #[case::two_places(|o: &mut Value| o["spec"]["volume"] = json!({"claim": "c"}))]
 #[case::no_place(|o: &mut Value| { o["spec"].as_object_mut().unwrap().remove("s3"); })]
 #[case::climbing_prefix(|o: &mut Value| o["spec"]["s3"]["prefix"] = json!("a/../b"))]
+#[case::size(|o: &mut Value| o["spec"]["job"] = json!({"resources": {"requests": {"cpu": "half"}}}))]
 #[case::no_region(|o: &mut Value| o["spec"]["s3"]["region"] = json!(""))]
 fn an_impossible_storage_is_refused(#[case] change: fn(&mut Value)) {
     let refused = ProbeTask::for_attempt(&storage(change), 1).unwrap_err();
