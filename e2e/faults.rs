@@ -7,6 +7,8 @@ mod server;
 mod store;
 mod worker;
 
+use std::time::Duration;
+
 use crate::harness::trial::Test;
 use crate::test;
 
@@ -25,5 +27,7 @@ pub fn tests() -> Vec<Test> {
         test!(people::recreated_object_is_another),
         test!(control_plane::api_server_dies_in_mid_run),
         test!(node::lost_node_never_makes_two),
+        test!(node::deleted_node_frees_the_attempt).within(Duration::from_mins(10)),
+        test!(node::node_out_of_service_frees_the_attempt).within(Duration::from_mins(10)),
     ]
 }

@@ -1,4 +1,5 @@
-//! Rows C4 and C5: a node is lost with a worker that lives on, and its replacement runs beside it.
+//! A node is lost with a worker that lives on: no other one runs beside it before a person has said that it is off, and
+//! if that was not true, still nothing is committed twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,49 @@ pub(super) async fn lost_node_never_makes_two(rig: &Rig) -> anyhow::Result<()> {
     healed.leave().await
 }
 
+/// The first thing that our message advises.
+pub(super) async fn deleted_node_frees_the_attempt(rig: &Rig) -> anyhow::Result<()> {
+    freed_by(rig, "node-gone", &["delete", "node", "node1", "--wait=false"]).await
+}
+
+/// The other one.
+pub(super) async fn node_out_of_service_frees_the_attempt(rig: &Rig) -> anyhow::Result<()> {
+    freed_by(rig, "node-off", &["taint", "node", "node1", "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"])
+        .await
+}
+
+/// A worker is about to commit when its node is lost. To delete its Pod frees nothing; the cure does, and the Backup goes
+/// on by itself on the other node.
+async fn freed_by(rig: &Rig, purpose: &str, cure: &[&str]) -> anyhow::Result<()> {
+    let options = Options { nodes: 2, quick_node_loss: true, ..Options::default() };
+    let bare = Bare::boot(options).await?;
+    let (lost, spare) = (bare.cluster.node(0), bare.cluster.node(1));
+    bare.cluster.kubectl(&["cordon", spare.name()]).await?;
+    let stand = Stand::of(rig, &bare, purpose, Version::V4_2_0).await?;
+    let pod = frozen_at_its_commit(&stand).await?;
+    bare.cluster.kubectl(&["uncordon", spare.name()]).await?;
+    lost.lose();
+    shown_as_lost(&stand, &pod, lost).await?;
+
+    stand.namespace.kubectl(&["delete", "pod", &pod, "--force", "--grace-period=0", "--wait=false"]).await?;
+    let kept: Pod = stand.namespace.api().get(&pod).await.context("deletion by force was enough")?;
+    ensure!(kept.metadata.finalizers.is_some_and(|f| f.iter().any(|f| f.contains("job-tracking"))), "nothing keeps it");
+    ensure!(stand.status("b").await?.run.attempts.len() == 1, "deletion by force has freed the attempt");
+
+    bare.cluster.kubectl(cure).await?;
+    let status = stand.completes("b").await?;
+    ensure!(status.run.attempt == 2, "it took {} attempts", status.run.attempt);
+    let node = status.run.attempts.last().and_then(|attempt| attempt.node.clone());
+    ensure!(node.as_deref() == Some(spare.name()), "the second attempt ran on {node:?}");
+    ensure!(!lost.processes(&stand.namespace.name, &pod).is_empty(), "the lost worker must still be alive");
+    ensure!(lost.signal(&stand.namespace.name, &pod, Signal::CONT), "it cannot be woken");
+    let gone = || async { Ok(lost.processes(&stand.namespace.name, &pod).is_empty().then_some(())) };
+    stand.namespace.until("the end of the worker that came too late", LIMIT, gone).await?;
+    let after = stand.completes("b").await?;
+    ensure!(after.report == status.report, "the worker that came too late has changed the backup");
+    stand.leave().await
+}
+
 /// What the garbage collector of Pods does on a node that a person has declared to be off, for one of its Pods.
 async fn give_up(stand: &Stand<'_>, pod: &str) -> anyhow::Result<()> {
     let failed = r#"{"status": {"phase": "Failed"}}"#;
@@ -87,7 +131,7 @@ async fn shown_as_lost(stand: &Stand<'_>, pod: &str, lost: &Node) -> anyhow::Res
     let status = stand.sees("b", "that its node is lost", |status| reason(status).is_some()).await?;
     let message = reason(&status).context("no reason")?.message;
     ensure!(
-        message.contains(lost.name()) && message.contains("out-of-service"),
+        message.contains(lost.name()) && message.contains("out-of-service=nodeshutdown:NoExecute"),
         "it does not say what to do: {message}"
     );
     ensure!(status.run.attempts.len() == 1, "a second worker was started beside one that may be alive");

@@ -110,7 +110,7 @@ reasons! {
         "See the attempt's message and the Pod; raise `job.resources` if it was out of memory."
     NodeLost passing
         "The node of the worker cannot be reached, and the worker may still be alive there. No other one is started beside it."
-        "Bring the node back, or make sure that it is off and delete the Node (or taint it with node.kubernetes.io/out-of-service)."
+        "Bring the node back. Or make sure that its machine is off, then delete the Node, or taint it with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute; the rest goes by itself within two minutes. To delete the Pod does not help, not even by force."
     StartDeadlineExceeded passing
         "The Pod did not start within `deadlines.start`."
         "See the Pod's events: image, quota, node selector, missing Secret or claim."
@@ -169,8 +169,8 @@ reasons! {
         "TLS is required and the server does not offer it."
         "Switch TLS on in MatrixOne ([cn.frontend] enableTls), or set `tls.mode`."
     ServerTlsUntrusted permanent
-        "The certificate of the server is not trusted."
-        "Give the right `tls.caSecret` and `tls.serverName`."
+        "The certificate of the server is not trusted, or TLS could not be agreed on."
+        "Give the authority of the server's certificate in `tls.caSecret`, and in `tls.serverName` the name that it is for."
     ServerNotSupported permanent
         "This version of MatrixOne cannot do what the spec asks for."
         "See the message for what it can do."
@@ -188,7 +188,7 @@ reasons! {
         "Check endpoint, network policies, and that the store (or the file server of the volume) runs."
     StorageTlsUntrusted permanent
         "The certificate of the object store is not trusted."
-        "Give the right `caSecret`."
+        "Give the authority of the store's certificate in `s3.caSecret`, and in `s3.endpoint` the name that it is for."
     BucketNotFound permanent
         "The bucket does not exist."
         "Create the bucket, or correct `s3.bucket`."
@@ -197,7 +197,7 @@ reasons! {
         "Correct the Secret that `credentialsSecret` names, or the rights of the keys."
     StorageCredentialsMissing permanent
         "No credentials for the object store were found."
-        "Name a Secret in `credentialsSecret`, or give the Pods an identity."
+        "Name a Secret in `credentialsSecret`, or give the ServiceAccount mo-backup-worker of the namespace an identity. With `roleArn`, see that the role may be assumed."
     RegionMismatch permanent
         "The bucket lies in another region than the storage says."
         "Correct `s3.region`; the message names what the store expects."
@@ -213,6 +213,9 @@ reasons! {
     StorageError passing
         "The store answered with an error."
         "See the message, it holds the store's own words."
+    StorageSettingRefused permanent
+        "The store does not encrypt, or does not know the storage class, as the storage asks."
+        "Correct `s3.serverSideEncryption` or `s3.storageClass`, or leave it out; to encrypt, most stores need a key service."
     VolumeNotUsable permanent
         "The volume is not mounted, or the worker may not read and write there."
         "Check the claim, `job.runAs` and the rights of the folder."
