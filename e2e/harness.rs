@@ -4,6 +4,7 @@
 //! Everything lives in run folders under the system's temp directory and is torn down when its owner is dropped, also
 //! when the test process itself is killed (see `run_folder`).
 
+pub mod authority;
 pub mod cluster;
 pub mod container;
 pub mod fault;

@@ -23,10 +23,11 @@ mod smoke;
 mod smoke_faults;
 mod stand;
 mod store;
+mod tls;
 
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
-    let broken = [faults::tests(), crash::tests()];
+    let broken = [tls::tests(), faults::tests(), crash::tests()];
     harness::trial::run(rig.into_iter().chain(product).chain(broken).flatten().collect())
 }

@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod catalog;
 pub mod conformance;
+pub mod connection;
 pub mod credentials;
 pub mod error;
 pub mod failure;
@@ -20,7 +21,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-pub use bucket::{Bucket, Encryption, Place};
+pub use bucket::Bucket;
+pub use connection::{Encryption, Place};
 pub use credentials::Keys;
 pub use error::{Error, Problem};
 pub use failure::Failure;

@@ -10,6 +10,7 @@ use mo_backup::sql::Version;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder, Row};
 
+use super::authority::Certificate;
 use super::ports::{self, Ports};
 use super::programs;
 use super::run_folder::{Process, RunFolder};
@@ -47,6 +48,23 @@ impl MatrixOne {
         std::fs::create_dir_all(&data)?;
         place(&data)?;
         own(&data)?;
+        MatrixOne::run(folder, ports, &[]).await
+    }
+
+    /// One that offers TLS with this certificate.
+    pub async fn start_encrypted(certificate: &Certificate) -> anyhow::Result<MatrixOne> {
+        let (folder, ports) = prepare()?;
+        let etc = folder.path().join("mo/etc");
+        let mut text = std::fs::read_to_string(etc.join("cn.toml"))?;
+        text += "enableTls = true\n";
+        for (setting, file, content) in
+            [("tlsCertFile", "server.crt", &certificate.chain), ("tlsKeyFile", "server.key", &certificate.key)]
+        {
+            std::fs::write(etc.join(file), content)?;
+            text += &format!("{setting} = \"{}\"\n", etc.join(file).display());
+        }
+        std::fs::write(etc.join("cn.toml"), text)?;
+        own(&etc)?;
         MatrixOne::run(folder, ports, &[]).await
     }
 

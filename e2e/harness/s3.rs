@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, Operator};
 
+use super::authority::Certificate;
 use super::ports::{self, Ports};
 use super::programs;
 use super::run_folder::{Process, RunFolder};
@@ -23,8 +24,21 @@ pub enum Kind {
     Minio,
 }
 
+/// What a server of its own is to have.
+#[derive(Default)]
+pub struct Options {
+    /// It serves TLS with this certificate.
+    pub certificate: Option<Certificate>,
+    /// MinIO only: it can encrypt, with a key called [`KMS_KEY`].
+    pub kms: bool,
+}
+
+/// The one key that MinIO is given.
+pub const KMS_KEY: &str = "mo-backup-key";
+
 pub struct S3 {
     pub kind: Kind,
+    options: Options,
     process: Process,
     folder: RunFolder,
     ports: Ports,
@@ -32,10 +46,14 @@ pub struct S3 {
 
 impl S3 {
     pub async fn start(kind: Kind) -> anyhow::Result<S3> {
+        S3::start_with(kind, Options::default()).await
+    }
+
+    pub async fn start_with(kind: Kind, options: Options) -> anyhow::Result<S3> {
         let folder = RunFolder::create("s3")?;
         let ports = ports::reserve()?;
-        let process = launch(kind, &folder, ports.first)?;
-        let s3 = S3 { kind, process, folder, ports };
+        let process = launch(kind, &options, &folder, ports.first)?;
+        let s3 = S3 { kind, options, process, folder, ports };
         s3.ready().await?;
         Ok(s3)
     }
@@ -54,7 +72,8 @@ impl S3 {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.first)
+        let scheme = if self.options.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ports.first)
     }
 
     /// Kills the server; [`S3::revive`] starts it on the same data.
@@ -63,7 +82,7 @@ impl S3 {
     }
 
     pub async fn revive(&mut self) -> anyhow::Result<()> {
-        self.process = launch(self.kind, &self.folder, self.ports.first)?;
+        self.process = launch(self.kind, &self.options, &self.folder, self.ports.first)?;
         self.ready().await
     }
 
@@ -84,7 +103,8 @@ impl S3 {
 
     async fn ask(&self, method: &str, bucket: &str) -> anyhow::Result<()> {
         let mut command = tokio::process::Command::new("curl");
-        command.args(["-fsS", "--noproxy", "*", "-X", method, "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
+        // Whether its certificate is good is not what is tried here.
+        command.args(["-fsSk", "--noproxy", "*", "-X", method, "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
         command.args(["-H", &format!("x-amz-content-sha256: {EMPTY_SHA256}")]);
         command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{bucket}", self.endpoint())]);
         programs::output(&mut command, "").await.map(drop)
@@ -112,17 +132,25 @@ impl Bucket {
     }
 }
 
-fn launch(kind: Kind, folder: &RunFolder, port: u16) -> anyhow::Result<Process> {
+fn launch(kind: Kind, options: &Options, folder: &RunFolder, port: u16) -> anyhow::Result<Process> {
     let path = |part: &str| -> anyhow::Result<std::path::PathBuf> {
         let path = folder.path().join(part);
         std::fs::create_dir_all(&path)?;
         Ok(path)
     };
     let address = format!("127.0.0.1:{port}");
+    let certs = path("certs")?;
+    if let Some(Certificate { chain, key }) = &options.certificate {
+        std::fs::write(certs.join("public.crt"), chain)?;
+        std::fs::write(certs.join("private.key"), key)?;
+    }
     let mut command = match kind {
         Kind::Versitygw => {
             let mut command = Command::new(programs::path("versitygw")?);
             command.args(["--port", &address, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--region", REGION]);
+            if options.certificate.is_some() {
+                command.arg("--cert").arg(certs.join("public.crt")).arg("--key").arg(certs.join("private.key"));
+            }
             command.args(["--quiet", "posix", "--versioning-dir"]).arg(path("versions")?);
             command.arg("--sidecar").arg(path("meta")?).arg(path("data")?);
             command
@@ -131,7 +159,10 @@ fn launch(kind: Kind, folder: &RunFolder, port: u16) -> anyhow::Result<Process> 
             let mut command = Command::new(programs::path("minio")?);
             command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
             command.env("MINIO_UPDATE", "off").env("MINIO_BROWSER", "off").env("HOME", folder.path());
-            command.args(["server", "--quiet", "--address", &address]).arg(path("data")?);
+            if options.kms {
+                command.env("MINIO_KMS_SECRET_KEY", format!("{KMS_KEY}:{}=", "A".repeat(43)));
+            }
+            command.args(["server", "--quiet", "--address", &address, "--certs-dir"]).arg(certs).arg(path("data")?);
             command
         }
     };

@@ -66,10 +66,11 @@ fn password_key() -> String {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.mode != 'Disabled' || (!has(self.caSecret) && !has(self.serverName))").message("caSecret and serverName have no meaning with mode Disabled"))]
 pub struct Tls {
-    /// `Disabled`: never. `Preferred`: when the server offers it. `Required`: refuse a server without it, and verify its certificate.
+    /// `Disabled`: never. `Preferred`: when the server offers it; its certificate is verified only with `caSecret`.
+    /// `Required`: refuse a server without it, and verify its certificate.
     #[serde(default)]
     pub mode: TlsMode,
-    /// Certificate authorities to trust. Without it: those of the image.
+    /// Certificate authorities to trust, and no others. Without it: the public ones, which are built in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<super::CaSecret>,
     /// The name that the server's certificate must carry. Without it: the host.
@@ -83,7 +84,7 @@ pub struct Tls {
 pub enum TlsMode {
     /// Never.
     Disabled,
-    /// When the server offers it.
+    /// When the server offers it; its certificate is verified only with `caSecret`.
     #[default]
     Preferred,
     /// Always; a server without it is refused.

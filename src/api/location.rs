@@ -16,6 +16,7 @@ pub enum StorageType {
 /// A prefix in a bucket.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.caSecret) || !has(self.endpoint) || self.endpoint.startsWith('https://')").message("caSecret has no meaning with an endpoint that is not https"))]
 pub struct S3Location {
     /// Name of the bucket. It must exist.
     #[schemars(length(min = 3, max = 63))]
@@ -38,23 +39,29 @@ pub struct S3Location {
     /// Address the bucket in the path (`host/bucket`) and not in the host name. Most stores that are not AWS want it.
     #[serde(default)]
     pub path_style: bool,
-    /// Keys. Without it: the identity of the Job's Pod (web identity, pod identity, instance role).
+    /// Keys. Without it: the identity of the Job's Pod, as AWS knows it: what EKS gives to the ServiceAccount
+    /// mo-backup-worker of this namespace (role for service accounts, pod identity), else the role of the node.
+    /// With it, none of these is asked. Requests are always signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<S3Credentials>,
-    /// A role to assume with these credentials.
+    /// A role to assume with these credentials. AWS is asked for it, at its own address for the region (STS); stores that
+    /// have a token service of their own cannot be used with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("self.startsWith('arn:')").message("roleArn must be an ARN, it begins with arn:"))]
     pub role_arn: Option<String>,
-    /// Certificate authorities to trust, instead of those of the image.
+    /// Certificate authorities to trust with this store, instead of those of the image. A store whose certificate is not
+    /// from one of them, not for the host of the endpoint, or expired, is refused; nothing switches that off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<CaSecret>,
     /// Storage class of the objects, for example `STANDARD_IA`. Objects must stay readable at once: no archive class.
+    /// A store refuses a class that it does not know; some, such as versitygw, ignore every class.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("!(self in ['GLACIER', 'DEEP_ARCHIVE'])").message("a backup in an archive class cannot be read back at once; choose another storageClass"))]
     pub storage_class: Option<String>,
-    /// Encryption by the store.
+    /// Encryption by the store. A store that does not confirm it for each object is refused. Without it: what the bucket
+    /// itself is set to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_side_encryption: Option<ServerSideEncryption>,
     /// Send a CRC32C of every object, so that the store refuses what was changed on its way. Switch off only for stores that refuse the header.

@@ -16,6 +16,8 @@ use super::{Error, Problem, Rows, Server, Session, Statement, error, greeting, g
 /// Limit of one connect, from name look-up to a session that answers. Shorter than the first look of a worker, so that it
 /// can say how far it came.
 const CONNECT: Duration = Duration::from_secs(8);
+/// After so long the beginning of TLS is tried again.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 /// A BACKUP sends no byte until it is done: without keepalive a middle box would drop the connection.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -93,8 +95,23 @@ impl MatrixOne {
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
             .stmt_cache_size(0);
-        let conn = self.within(end, "it greets, and does not answer the login", Conn::new(options)).await?;
+        let conn = if secure { self.encrypted(end, options).await? } else { self.log_in(end, options).await? };
         Ok(Open { conn: conn.map_err(|e| self.login_error(&e))?, greeting: version })
+    }
+
+    async fn log_in(&self, end: Instant, options: OptsBuilder) -> Result<mysql_async::Result<Conn>, Error> {
+        self.within(end, "it greets, and does not answer the login", Conn::new(options)).await
+    }
+
+    /// When our wish for TLS and what begins it reach MatrixOne in one piece, as they do when it is busy, it loses the
+    /// latter and waits for it in silence (executed on 1.2.4 and 4.2.0). Nothing was said then, so it is tried again.
+    async fn encrypted(&self, end: Instant, options: OptsBuilder) -> Result<mysql_async::Result<Conn>, Error> {
+        while Instant::now() + HANDSHAKE < end {
+            if let Ok(done) = timeout_at(Instant::now() + HANDSHAKE, Conn::new(options.clone())).await {
+                return Ok(done);
+            }
+        }
+        self.log_in(end, options).await
     }
 
     /// One step of a connect. When the time for all of them is over, it is said how far it came.
@@ -209,10 +226,11 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// A failed handshake reaches us as an I/O error around the verdict on the certificate.
+/// A failed handshake reaches us as an I/O error around the verdict on the certificate, or what the server said of it.
 fn untrusted(error: &mysql_async::Error) -> bool {
     let text = format!("{error} {}", root_cause(error));
-    ["invalid peer certificate", "UnknownIssuer", "NotValidForName"].iter().any(|sign| text.contains(sign))
+    let signs = ["invalid peer certificate", "invalid dns name", "received fatal alert", "peer is incompatible"];
+    signs.iter().any(|sign| text.to_lowercase().contains(sign))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A prefix of a bucket of an S3 compatible store.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, ops::Range};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,11 +8,9 @@ use futures::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
-use opendal::{HttpTransporter, Operator, Writer, services::S3};
-use opendal_http_transport_reqwest::ReqwestTransport;
-use secrecy::ExposeSecret as _;
+use opendal::{Operator, Writer};
 
-use super::{Error, Key, Keys, Listed, ObjectWriter, Objects, Prefix, Problem};
+use super::{Error, Key, Keys, Listed, ObjectWriter, Objects, Place, Prefix, Problem};
 
 /// Smallest part of a large object. S3 takes no smaller ones.
 const PART: u64 = 5 << 20;
@@ -22,42 +20,6 @@ const PARTS_MAX: u64 = 9_000;
 const PARTS_AT_ONCE: usize = 2;
 /// S3 deletes at most this many objects in one request.
 const BATCH: usize = 1000;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest silence of the store. Completing a large object takes S3 a while.
-const SILENCE: Duration = Duration::from_mins(2);
-
-/// Where a bucket is and what is sent with every write.
-#[derive(Clone, Debug, Default)]
-pub struct Place {
-    /// Name of the bucket.
-    pub bucket: String,
-    /// Prefix without slashes at its ends; may be empty.
-    pub prefix: String,
-    /// URL of the store; without it: AWS by region.
-    pub endpoint: Option<String>,
-    /// Region.
-    pub region: String,
-    /// The bucket's name goes into the path.
-    pub path_style: bool,
-    /// A role to assume.
-    pub role_arn: Option<String>,
-    /// Storage class of what is written.
-    pub storage_class: Option<String>,
-    /// Encryption by the store.
-    pub encryption: Option<Encryption>,
-    /// Send a CRC32C with every write.
-    pub checksums: bool,
-}
-
-/// Encryption by the store.
-#[derive(Clone, Debug)]
-pub enum Encryption {
-    /// With keys of the store.
-    Aes256,
-    /// With a key of a key management service; without an id, the bucket's.
-    Kms(Option<String>),
-}
 
 /// A prefix of a bucket.
 #[derive(Clone)]
@@ -77,17 +39,7 @@ impl Bucket {
     /// identity, container or instance role); with keys nothing else is looked for. With certificates (PEM) no others
     /// are trusted.
     pub fn open(place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Self, Error> {
-        // The first provider wins; a second call says so, and that is fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let named = format!("bucket {}", place.bucket);
-        let transport = HttpTransporter::new(ReqwestTransport::new(client(place, ca)?));
-        if place.role_arn.is_some() {
-            // Role assumption does not use the client of the operator below. It asks AWS, whose certificates are public.
-            HttpTransporter::install_default(ReqwestTransport::new(client(&Place::default(), None)?));
-        }
-        let operator = Operator::new(builder(place, keys)).map_err(|e| Error::from_opendal("open", &named, &e))?;
-        let context = operator.context().with_http_transport(transport);
-        Ok(Self { operator: operator.with_context(context), name: place.bucket.clone() })
+        Ok(Self { operator: place.operator(keys, ca)?, name: place.bucket.clone() })
     }
 
     /// One object at most; tells what a HEAD request cannot, for its answers have no text.
@@ -96,52 +48,6 @@ impl Bucket {
         let mut found = self.operator.lister_with("").recursive(true).limit(1).await.map_err(failed)?;
         found.try_next().await.map_err(failed).map(|_| ())
     }
-}
-
-fn builder(place: &Place, keys: Option<&Keys>) -> S3 {
-    let mut s3 = S3::default().bucket(&place.bucket).root(&place.prefix).region(&place.region);
-    if let Some(endpoint) = &place.endpoint {
-        s3 = s3.endpoint(endpoint);
-    }
-    if !place.path_style {
-        s3 = s3.enable_virtual_host_style();
-    }
-    if let Some(keys) = keys {
-        s3 = s3.access_key_id(keys.id.expose_secret()).secret_access_key(keys.secret.expose_secret());
-        s3 = s3.disable_config_load().disable_ec2_metadata();
-        if let Some(token) = &keys.session_token {
-            s3 = s3.session_token(token.expose_secret());
-        }
-    }
-    if let Some(role) = &place.role_arn {
-        s3 = s3.role_arn(role);
-    }
-    if let Some(class) = &place.storage_class {
-        s3 = s3.default_storage_class(class);
-    }
-    s3 = match &place.encryption {
-        None => s3,
-        Some(Encryption::Aes256) => s3.server_side_encryption_with_s3_key(),
-        Some(Encryption::Kms(None)) => s3.server_side_encryption_with_aws_managed_kms_key(),
-        Some(Encryption::Kms(Some(id))) => s3.server_side_encryption_with_customer_managed_kms_key(id),
-    };
-    if place.checksums { s3.checksum_algorithm("crc32c") } else { s3 }
-}
-
-fn client(place: &Place, ca: Option<&[u8]>) -> Result<reqwest::Client, Error> {
-    let no = |detail: String| Error::permanent(Problem::Tls, "read", "the store's certificates", detail);
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(SILENCE);
-    if let Some(pem) = ca {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| no(e.to_string()))?;
-        if certificates.is_empty() {
-            return Err(no("there are none".into()));
-        }
-        builder = builder.tls_certs_only(certificates);
-    } else if place.endpoint.as_ref().is_some_and(|e| e.starts_with("http://")) {
-        // Nothing is encrypted, so an image without any certificates must do.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|e| no(std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string)))
 }
 
 /// Size of the parts of an object of this size, in bytes.

@@ -35,6 +35,8 @@ pub enum Problem {
     Full,
     /// The store cannot do what was asked.
     Unsupported,
+    /// It does not encrypt, or does not know the storage class, as the place says.
+    Setting,
     /// The caller has given up.
     Cancelled,
     /// Something else; the text has the store's own words.
@@ -151,6 +153,9 @@ fn is_tls(e: &(dyn error::Error + 'static)) -> bool {
 fn judge(e: &opendal::Error, code: &str, status: Option<u16>) -> (Problem, bool) {
     let said = e.message().to_lowercase();
     let locked = ["worm protected", "object lock", "retention", "legal hold"].iter().any(|w| said.contains(w));
+    // The whole text holds names of objects as well.
+    let words = field(e.message(), "message").unwrap_or_default().to_lowercase();
+    let encryption = words.contains("server side encryption") || words.contains("kms");
     match code {
         "NoSuchBucket" => (Problem::NoBucket, false),
         "RequestTimeTooSkewed" | "RequestExpired" => (Problem::Clock, false),
@@ -164,6 +169,9 @@ fn judge(e: &opendal::Error, code: &str, status: Option<u16>) -> (Problem, bool)
         "XMinioStorageFull" | "QuotaExceeded" | "XMinioAdminBucketQuotaExceeded" | "InsufficientStorage" => {
             (Problem::Full, false)
         }
+        "InvalidStorageClass" | "InvalidEncryptionAlgorithmError" => (Problem::Setting, false),
+        code if code.starts_with("KMS.") => (Problem::Setting, false),
+        "NotImplemented" | "InvalidRequest" | "InvalidArgument" if encryption => (Problem::Setting, false),
         "NotImplemented" | "MethodNotAllowed" => (Problem::Unsupported, false),
         "ObjectLocked" => (Problem::Locked, false),
         "AccessDenied" | "InvalidRequest" if locked => (Problem::Locked, false),
@@ -180,6 +188,7 @@ fn judge_kind(e: &opendal::Error, status: Option<u16>) -> (Problem, bool) {
         (ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists, _) => (Problem::Taken, false),
         (ErrorKind::RateLimited, _) | (_, Some(429 | 503)) => (Problem::Throttled, true),
         (ErrorKind::RangeNotSatisfied, _) => (Problem::Corrupted, false),
+        (ErrorKind::Unsupported, _) if e.message() == super::connection::UNENCRYPTED => (Problem::Setting, false),
         (ErrorKind::Unsupported, _) | (ErrorKind::ConfigInvalid, None) => (Problem::Unsupported, false),
         (_, Some(301 | 307 | 308)) => (Problem::Region, false),
         (_, Some(507)) => (Problem::Full, false),

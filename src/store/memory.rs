@@ -179,6 +179,7 @@ fn detail(problem: Problem) -> &'static str {
         | Problem::Locked
         | Problem::Full
         | Problem::Unsupported
+        | Problem::Setting
         | Problem::Cancelled
         | Problem::Other => "not made by this store",
     }

@@ -92,6 +92,7 @@ impl Failure {
             (_, Problem::Throttled) => Reason::StorageThrottled,
             (_, Problem::Unreachable) => Reason::StorageUnreachable,
             (_, Problem::Tls) => Reason::StorageTlsUntrusted,
+            (_, Problem::Setting) => Reason::StorageSettingRefused,
             (_, Problem::Locked | Problem::Unsupported | Problem::Cancelled | Problem::Other) => Reason::StorageError,
         };
         let on = match place {

@@ -58,6 +58,13 @@ use ErrorKind as K;
 )]
 #[case::changed(answer(K::Unexpected, 400, "BadDigest", "x"), Problem::Corrupted, true)]
 #[case::changed_minio(answer(K::Unexpected, 400, "XAmzContentChecksumMismatch", "x"), Problem::Corrupted, true)]
+#[case::class(answer(K::Unexpected, 400, "InvalidStorageClass", "Invalid storage class."), Problem::Setting, false)]
+#[case::no_key_service(
+    answer(K::Unexpected, 501, "NotImplemented", "Server side encryption specified but KMS is not configured"),
+    Problem::Setting,
+    false
+)]
+#[case::no_such_key(answer(K::Unexpected, 400, "KMS.NotFoundException", "Invalid keyId"), Problem::Setting, false)]
 #[case::not_implemented(answer(K::Unexpected, 501, "NotImplemented", "x"), Problem::Unsupported, false)]
 #[case::full(answer(K::Unexpected, 507, "XMinioStorageFull", "x"), Problem::Full, false)]
 #[case::past_the_end(answer(K::RangeNotSatisfied, 416, "InvalidRange", "x"), Problem::Corrupted, false)]
