@@ -221,8 +221,16 @@ async fn register(machine: &Machine) -> kube::Result<()> {
     Ok(())
 }
 
+/// Whether the cluster takes the node for ready. Not being told is no reason to say it again.
+async fn is_ready(nodes: &Api<NodeObject>, name: &str) -> bool {
+    let Ok(Some(node)) = nodes.get_opt(name).await else { return true };
+    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 async fn heartbeat(machine: Arc<Machine>, lease: Duration) {
     let leases: Api<Lease> = Api::namespaced(machine.client.clone(), "kube-node-lease");
+    let nodes: Api<NodeObject> = Api::all(machine.client.clone());
     loop {
         machine.online().await;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
@@ -235,6 +243,10 @@ async fn heartbeat(machine: Arc<Machine>, lease: Duration) {
             let object = json!({"metadata": metadata, "spec": spec});
             let object = serde_json::from_value(object).expect("a lease");
             let _ = leases.create(&PostParams::default(), &object).await;
+        }
+        // A busy machine can be late once, and what then counts as lost must count as found when it is back.
+        if !is_ready(&nodes, &machine.name).await {
+            let _ = register(&machine).await;
         }
         tokio::time::sleep(lease / 4).await;
     }
