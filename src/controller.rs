@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
+    core::Status,
     runtime::{
         controller::Action,
         events::{Recorder, Reporter},
@@ -28,7 +29,7 @@ use tokio::sync::Mutex;
 
 use crate::{api::Reason, metrics::Metrics};
 use act::Acted;
-use decision::{Decision, Kind, Refusal, Requeue, ready};
+use decision::{Kind, Requeue};
 use job::WorkerImage;
 
 /// What every reconciliation needs.
@@ -97,11 +98,15 @@ impl Error {
         Self::Kube { verb, what: what.into(), source: Box::new(source) }
     }
 
-    /// Somebody changed the object since it was observed: look again at once.
+    /// Somebody changed the object since it was observed: look again at once. Fields of ours that belong to another
+    /// manager are no such conflict: they stay a conflict however often we look.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         let Self::Kube { source, .. } = self;
-        matches!(&**source, kube::Error::Api(status) if status.code == 409)
+        let owned = |status: &Status| {
+            status.details.iter().flat_map(|d| &d.causes).any(|cause| cause.reason == "FieldManagerConflict")
+        };
+        matches!(&**source, kube::Error::Api(status) if status.code == 409 && !owned(status))
     }
 
     /// The installed CRD lacks a field of this version.
@@ -124,38 +129,14 @@ pub async fn reconcile<K: Kind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let now = Timestamp::from_second((ctx.now)().as_second()).unwrap_or(Timestamp::MIN);
     let object = K::object(&seen);
     let decision = K::decide(&seen, now);
-    note(&ctx, object, &decision);
     match act::act(&ctx, object, &decision).await? {
         Acted::All => Ok(action(decision.requeue)),
         Acted::Refused(current, refusal) => {
-            if refusal == Refusal::NamespaceTerminating {
-                let object = format!("{}/{}", current.namespace().unwrap_or_default(), current.name_any());
-                tracing::warn!(
-                    object,
-                    "the namespace is being deleted: the object is released and its data stays in the repository"
-                );
-                ctx.metrics.released_with_data(&K::kind(&()));
-            }
             let decision = K::refused(&current, &refusal, now);
             // What follows a refusal creates nothing, so that it cannot be refused in turn.
             act::act(&ctx, &*current, &decision).await?;
             Ok(action(decision.requeue))
         }
-    }
-}
-
-/// Logs and counts what is about to be decided.
-fn note<K: Kind>(ctx: &Context, object: &K, decision: &Decision<K::Phase>) {
-    let before = object.written();
-    let (Some((reason, message)), true) = (ready(&decision.status.run), before != decision.status) else { return };
-    let name = format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
-    tracing::info!(object = name, phase = ?decision.status.phase, attempt = decision.status.run.attempt, %reason, message, "decided");
-    let judged = |run: &crate::api::RunStatus| run.attempts.last().filter(|a| a.end_time.is_some()).map(|a| a.number);
-    if judged(&before.run) != judged(&decision.status.run)
-        && let Some(last) = decision.status.run.attempts.last().filter(|a| a.end_time.is_some())
-    {
-        let reason = last.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Internal);
-        ctx.metrics.attempt_ended(&K::kind(&()), reason);
     }
 }
 

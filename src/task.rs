@@ -22,7 +22,7 @@ pub fn run_name(uid: &str, attempt: u32) -> String {
 
 /// Where the files of a Job's Pod lie. Secrets come as files, never as arguments or environment.
 pub mod mount {
-    /// User name and password of MatrixOne: `username`, `password`; `ca.crt` beside them with a CA.
+    /// User name and password of MatrixOne: `username`, `password`.
     pub const SQL: &str = "/run/mo-backup/sql";
     /// Certificates that MatrixOne's certificate is checked against: `ca.crt`.
     pub const SQL_CA: &str = "/run/mo-backup/sql-ca";
@@ -37,6 +37,9 @@ pub mod mount {
     /// The worker's last words, read by the kubelet.
     pub const TERMINATION_LOG: &str = "/run/mo-backup/termination-log";
 }
+
+/// Field manager of everything a worker writes.
+pub const WORKER_MANAGER: &str = "mo-backup-worker";
 
 /// Environment variable that holds the Task as JSON. It names things; it never holds a secret.
 pub const TASK_ENV: &str = "MO_BACKUP_TASK";

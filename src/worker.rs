@@ -30,7 +30,7 @@ pub use backup::{Ports, Staging, backup};
 pub use failure::{Failure, Place};
 pub use probe::probe;
 pub use purge::purge;
-pub use reporter::{FIELD_MANAGER, Kubernetes, Reporter, Untold};
+pub use reporter::{Kubernetes, Reporter, Untold};
 pub use run::{Exit, run};
 pub use soon::SOON;
 pub use watch::{Clock, Watch};

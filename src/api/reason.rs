@@ -120,9 +120,9 @@ reasons! {
     Stalled passing
         "Nothing moved for longer than `deadlines.stall`."
         "See the worker's log; look at the server and the store."
-    NameConflict permanent
+    NameConflict passing
         "An object that is not ours has the name of the Job to be made."
-        "Delete or rename that Job."
+        "Delete that Job, or wait: after `deadlines.start` the next attempt takes another name."
     JobRefused passing
         "Kubernetes refused the Job: quota, admission policy, or missing rights."
         "Mend what the message names; it is tried again."
@@ -191,7 +191,7 @@ reasons! {
         "Give the authority of the store's certificate in `s3.caSecret`, and in `s3.endpoint` the name that it is for."
     BucketNotFound permanent
         "The bucket does not exist."
-        "Create the bucket, or correct `s3.bucket`."
+        "Create the bucket, or name the right one in a new BackupStorage."
     StorageCredentialsRejected permanent
         "The object store refused the keys."
         "Correct the Secret that `credentialsSecret` names, or the rights of the keys."
@@ -230,7 +230,7 @@ reasons! {
         "Something else writes into the repository; use a prefix of its own."
     RepositoryForeign permanent
         "The repository belongs to another BackupStorage."
-        "Use another prefix, or `accessMode: ReadOnly`. The message names the owner."
+        "Make a BackupStorage with another prefix, or with `accessMode: ReadOnly`. The message names the owner."
     RepositoryDamaged permanent
         "Something in the repository is not as it was written."
         "The message names it. Do not rely on what it belongs to."

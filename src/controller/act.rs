@@ -22,7 +22,7 @@ use super::{
     job::{RUN_LABEL, WORKER_ACCOUNT},
     seen::JobSeen,
 };
-use crate::api::ConditionType;
+use crate::api::{ConditionType, Reason, RunStatus};
 
 /// Who owns the fields that the operator applies.
 pub const FIELD_MANAGER: &str = "mo-backup-operator";
@@ -50,14 +50,13 @@ pub async fn act<K: Kind>(ctx: &Context, object: &K, decision: &Decision<K::Phas
         current = write_status(&ctx.client, object, &decision.status).await?;
     }
     if before != decision.status {
+        note(ctx, object, &before, decision);
         tell(ctx, object, &before, &decision.status).await;
     }
     for effect in &decision.effects {
         match effect {
-            Effect::Hold => current = set_finalizers(&ctx.client, &current, &[FINALIZER]).await?,
-            Effect::Release => {
-                set_finalizers(&ctx.client, &current, &[]).await?;
-            }
+            Effect::Hold => current = hold(&ctx.client, &current).await?,
+            Effect::Release => release(&ctx.client, &current).await?,
             Effect::GrantWorker => {
                 if let Some(refusal) = grant(&ctx.client, &namespace(object)).await? {
                     return Ok(Acted::Refused(Box::new(current), refusal));
@@ -95,8 +94,8 @@ async fn write_status<K: Kind>(client: &Client, object: &K, status: &Written<K::
         .map_err(|e| Error::kube("write the status of", what(object), e))
 }
 
-/// Sets which finalizers of ours an object has. UID and resourceVersion keep it from another object, or another state.
-async fn set_finalizers<K: Kind>(client: &Client, object: &K, finalizers: &[&str]) -> Result<K, Error> {
+/// Adds our finalizer. UID and resourceVersion keep it from another object, or another state.
+async fn hold<K: Kind>(client: &Client, object: &K) -> Result<K, Error> {
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
@@ -104,16 +103,30 @@ async fn set_finalizers<K: Kind>(client: &Client, object: &K, finalizers: &[&str
             "name": object.name_any(),
             "uid": object.uid(),
             "resourceVersion": object.resource_version(),
-            "finalizers": finalizers,
+            "finalizers": [FINALIZER],
         },
     });
-    let verb = if finalizers.is_empty() { "release" } else { "hold" };
-    let answer = Api::<K>::namespaced(client.clone(), &namespace(object))
+    Api::<K>::namespaced(client.clone(), &namespace(object))
         .patch(&object.name_any(), &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(body))
-        .await;
-    match answer {
-        Err(kube::Error::Api(e)) if finalizers.is_empty() && e.is_not_found() => Ok(object.clone()),
-        answer => answer.map_err(|e| Error::kube(verb, what(object), e)),
+        .await
+        .map_err(|e| Error::kube("hold", what(object), e))
+}
+
+/// Removes our finalizer, whoever owns it: it can have come with a manifest that was dumped and applied again, and an
+/// apply without it would then leave it where it is.
+async fn release<K: Kind>(client: &Client, object: &K) -> Result<(), Error> {
+    let kept: Vec<&String> = object.finalizers().iter().filter(|f| *f != FINALIZER).collect();
+    let body = json!({
+        "metadata": {"uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": kept},
+    });
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    match Api::<K>::namespaced(client.clone(), &namespace(object))
+        .patch(&object.name_any(), &params, &Patch::Merge(body))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(e)) if e.is_not_found() => Ok(()),
+        Err(e) => Err(Error::kube("release", what(object), e)),
     }
 }
 
@@ -220,6 +233,27 @@ fn granted(made: Result<(), kube::Error>, name: String) -> Result<Option<Refusal
             None => Err(Error::kube("create", name, kube::Error::Api(e))),
         },
         Err(e) => Err(Error::kube("create", name, e)),
+    }
+}
+
+/// Logs and counts what has been decided and is on record.
+fn note<K: Kind>(ctx: &Context, object: &K, before: &Written<K::Phase>, decision: &Decision<K::Phase>) {
+    let Some((reason, message)) = ready(&decision.status.run) else { return };
+    let run = &decision.status.run;
+    tracing::info!(object = what(object), phase = ?decision.status.phase, attempt = run.attempt, %reason, message, "decided");
+    let ended = |run: &RunStatus| run.attempts.last().filter(|a| a.end_time.is_some()).map(|a| a.number);
+    if ended(&before.run) != ended(run)
+        && let Some(last) = run.attempts.last().filter(|a| a.end_time.is_some())
+    {
+        let reason = last.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Internal);
+        ctx.metrics.attempt_ended(&K::kind(&()), reason);
+    }
+    if reason == Reason::NamespaceTerminating && decision.effects.contains(&Effect::Release) {
+        tracing::warn!(
+            object = what(object),
+            "the namespace is being deleted: the object is released and its data stays in the repository"
+        );
+        ctx.metrics.released_with_data(&K::kind(&()));
     }
 }
 

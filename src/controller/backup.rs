@@ -22,6 +22,7 @@ mod plan;
 use jiff::Timestamp;
 
 pub use decide::decide;
+use observe::asked_to_retry;
 pub use observe::{Base, Observed};
 pub use plan::finished;
 
@@ -43,7 +44,7 @@ impl Kind for Backup {
     }
 
     fn takes_turns(&self) -> bool {
-        self.metadata.deletion_timestamp.is_none() && !finished(self)
+        self.metadata.deletion_timestamp.is_none() && (!finished(self) || asked_to_retry(self))
     }
 
     async fn observe(ctx: &Context, object: &Self) -> Result<Option<Observed>, Error> {
@@ -60,7 +61,8 @@ impl Kind for Backup {
 
     fn refused(object: &Self, refusal: &Refusal, now: Timestamp) -> Decision<BackupPhase> {
         let mut draft = Draft::new(object.written(), object.metadata.generation, true, now);
-        let phase = draft.status.phase.unwrap_or(BackupPhase::Pending);
+        // Nothing runs while its Job cannot be made.
+        let phase = draft.status.phase.filter(|p| *p == BackupPhase::Deleting).unwrap_or(BackupPhase::Pending);
         match refusal {
             Refusal::NamespaceTerminating => {
                 let phase = if object.metadata.deletion_timestamp.is_some() { phase } else { BackupPhase::Pending };

@@ -38,7 +38,7 @@ pub struct Open<'a> {
     pub run: &'a str,
     /// Whether the worker of this run has written anything.
     pub heard: bool,
-    /// The worker's last sign of life.
+    /// The worker's last sign of life, by the API server's clock where it says so.
     pub heartbeat: Option<Timestamp>,
     /// Jobs and Pods of the object.
     pub workers: &'a Workers,
@@ -193,7 +193,7 @@ impl Open<'_> {
             };
         }
         let Some(stall) = self.limits.stall else { return Stage::Running { until: run_until } };
-        let last_sign = self.heartbeat.map_or(started, |h| h.max(started));
+        let last_sign = self.heartbeat.map_or(started, |h| h.max(started)).max(job.created);
         let stall_until = after(after(last_sign, stall), GRACE);
         if now >= stall_until {
             return Stage::Overdue {
@@ -245,11 +245,7 @@ pub fn judge(record: &AttemptRecord, ending: &Ending, said: Option<&Said>) -> Ve
             Outcome::Interrupted => Verdict::Again(reason.unwrap_or(Reason::Interrupted), message),
             Outcome::Failed => {
                 let reason = reason.unwrap_or(Reason::Internal);
-                if said.retryable && !reason.is_permanent() {
-                    Verdict::Again(reason, message)
-                } else {
-                    Verdict::Never(reason, message)
-                }
+                if said.retryable { Verdict::Again(reason, message) } else { Verdict::Never(reason, message) }
             }
         };
     }

@@ -10,10 +10,10 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{api, task::Subject};
-
-/// Field manager of everything a worker writes.
-pub const FIELD_MANAGER: &str = "mo-backup-worker";
+use crate::{
+    api,
+    task::{Subject, WORKER_MANAGER},
+};
 
 /// Limit of one patch.
 const PATCH: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl Reporter for Kubernetes {
             "metadata": { "name": self.subject.name, "namespace": self.subject.namespace },
             "status": status,
         });
-        let params = PatchParams::apply(FIELD_MANAGER);
+        let params = PatchParams::apply(WORKER_MANAGER);
         let patch = Patch::Apply(&body);
         let patch = self.objects.patch_status(&self.subject.name, &params, &patch);
         match tokio::time::timeout(PATCH, patch).await {

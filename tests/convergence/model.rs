@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use mo_backup::{
-    api::{Backup, BackupPhase, BackupReport, BackupStatus, BackupStorage, DeletionPolicy, Outcome, Reason, Said},
+    api::{
+        Backup, BackupPhase, BackupReport, BackupStatus, BackupStorage, DeletionPolicy, ManifestRef, Outcome, Reason,
+        Said,
+    },
     controller::{
         act::FINALIZER,
         backup::{Base, Observed, decide},
@@ -316,7 +319,9 @@ impl Thing {
         let outcome = if well { Outcome::Succeeded } else { Outcome::Failed };
         let reason = (!well).then(|| Reason::StorageThrottled.as_str().to_owned());
         let said = Said { run: run.into(), outcome, reason, retryable: true, message: None };
-        let report = BackupReport { said, ..BackupReport::default() };
+        let manifest = (well && !purge).then(ManifestRef::default);
+        let id = manifest.as_ref().map(|_| "0197b0a4-0000-7000-8000-000000000001".into());
+        let report = BackupReport { said, id, manifest, ..BackupReport::default() };
         // The fence in the CRD refuses the report of another run.
         if let Some(status) = self.backup.status.as_mut().filter(|s| s.run.run.as_deref() == Some(run)) {
             status.report = Some(report);

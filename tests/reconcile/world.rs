@@ -162,6 +162,7 @@ impl World {
         let report = match &ends {
             Ends::Well => Some(
                 json!({"run": run, "outcome": "Succeeded", "retryable": false, "id": "0197b0a4-0000-7000-8000-000000000001",
+                    "manifest": {"key": "catalog/0197b0a4", "sha256": "00"},
                 "verified": {"level": "Manifest", "present": 8, "hashed": 2}, "warnings": []}),
             ),
             Ends::Badly(reason, retryable) => Some(

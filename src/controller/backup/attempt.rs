@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decide::{BackupDecision, BackupDraft, Obstacle, base, between, failed, make},
+    decide::{BackupDecision, BackupDraft, Obstacle, base, between, failed, make, retry},
     observe::Observed,
     plan::{self, POLL, SOON, fence, open},
 };
@@ -11,7 +11,7 @@ use crate::{
     api::{AttemptRecord, BackupPhase, BackupReport, ConditionType, Reason},
     controller::{
         decision::{Effect, Requeue, Standing, ready},
-        run::{Ending, Stage, Verdict, judge, until},
+        run::{Ending, Stage, Verdict, after, judge, until},
     },
     plan::BackupId,
 };
@@ -34,10 +34,16 @@ pub(super) fn under_way(
     let ordered = record.reason.as_deref().and_then(Reason::parse);
     match stage {
         Stage::ToMake if ordered.is_some() => judged(seen, draft, &record, &Ending::Vanished),
+        Stage::ToMake | Stage::Taken { .. } if unmade_for_too_long(seen, &draft, &record) => {
+            let (reason, message) = ready(&draft.status.run).unwrap_or((Reason::StartDeadlineExceeded, ""));
+            record.reason = Some(reason.as_str().into());
+            record.message = Some(message.into());
+            judged(seen, draft, &record, &Ending::Vanished)
+        }
         Stage::ToMake => make_again(seen, draft, &record),
         Stage::Taken { job } => {
             let message = format!("a Job {job} that is not ours has the name. {}", Reason::NameConflict.remedy());
-            draft.say(BackupPhase::Running, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
+            draft.say(BackupPhase::Pending, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
         }
         Stage::Starting { waiting, until: then } => {
             let wait = until(then, draft.now);
@@ -72,6 +78,13 @@ pub(super) fn note(seen: &Observed, draft: &mut BackupDraft, record: &AttemptRec
     }
 }
 
+/// Whether the Job of the attempt could not be made within `deadlines.start`. An attempt that waited longer would keep
+/// the turn of its MatrixOne cluster from every other Backup.
+fn unmade_for_too_long(seen: &Observed, draft: &BackupDraft, record: &AttemptRecord) -> bool {
+    let limit = plan::limits_on_record(&seen.backup).start;
+    record.start_time.as_ref().is_some_and(|begun| draft.now >= after(begun.0, limit))
+}
+
 /// The attempt is on record and its Job was never made: a crash came between, or Kubernetes refused it.
 fn make_again(seen: &Observed, draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
     let job = ready_base(seen).and_then(|base| {
@@ -86,13 +99,13 @@ fn make_again(seen: &Observed, draft: BackupDraft, record: &AttemptRecord) -> Ba
                 if refused { draft } else { draft.say(BackupPhase::Running, Standing::Moving, Reason::Starting, "") };
             make(seen, draft, job)
         }
-        Err(Obstacle::Passing { reason, message, look }) => {
-            draft.say(BackupPhase::Running, Standing::Moving, reason, &message).then(look)
+        Err(Obstacle::Passing { reason, message, look: _ }) => {
+            draft.say(BackupPhase::Pending, Standing::Moving, reason, &message).then(Requeue::After(POLL))
         }
         Err(Obstacle::Permanent { reason, message }) => {
             let mut draft = draft;
             close(&mut draft, reason, Some(&message));
-            failed(draft, reason, &message)
+            if retry(seen, &mut draft) { between(seen, draft, true) } else { failed(draft, reason, &message) }
         }
     }
 }
@@ -147,28 +160,44 @@ pub(super) fn close(draft: &mut BackupDraft, reason: Reason, message: Option<&st
 /// The worker is over: what came of it?
 fn judged(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord, ending: &Ending) -> BackupDecision {
     let said = plan::said(&seen.backup, &fence(&seen.backup, record.number));
+    let report = seen.backup.status.as_ref().and_then(|s| s.report.as_ref());
+    let proven = report.is_some_and(|r| r.id.is_some() && r.manifest.is_some());
     match judge(record, ending, said) {
+        Verdict::Done if !proven => {
+            let message = "the worker reported success without naming a manifest";
+            close(&mut draft, Reason::Internal, Some(message));
+            again(seen, draft, Reason::Internal, message)
+        }
         Verdict::Done => {
+            retry(seen, &mut draft);
             close(&mut draft, Reason::Completed, None);
             draft.status.run.end_time = Some(Time(draft.now));
-            verified(&mut draft, seen.backup.status.as_ref().and_then(|s| s.report.as_ref()));
+            verified(&mut draft, report);
             draft.say(BackupPhase::Completed, Standing::Done, Reason::Completed, "").then(Requeue::OnChange)
         }
         Verdict::Never(reason, message) => {
             close(&mut draft, reason, Some(&message));
-            failed(draft, reason, &message)
+            if retry(seen, &mut draft) { between(seen, draft, true) } else { failed(draft, reason, &message) }
         }
         Verdict::Again(reason, message) => {
             close(&mut draft, reason, Some(&message));
-            let run = &draft.status.run;
-            let tried = run.attempt - run.first_attempt.unwrap_or(1) + 1;
-            if tried > seen.backup.spec.retry.limit {
-                let message = format!("{tried} attempts failed, the last with: {message}");
-                return failed(draft, reason, &message);
-            }
-            between(seen, draft, false)
+            again(seen, draft, reason, &message)
         }
     }
+}
+
+/// Another attempt can help, while there are some left.
+fn again(seen: &Observed, mut draft: BackupDraft, reason: Reason, message: &str) -> BackupDecision {
+    if retry(seen, &mut draft) {
+        return between(seen, draft, true);
+    }
+    let run = &draft.status.run;
+    let tried = run.attempt - run.first_attempt.unwrap_or(1) + 1;
+    if tried > seen.backup.spec.retry.limit {
+        let message = format!("{tried} attempts failed, the last with: {message}");
+        return failed(draft, reason, &message);
+    }
+    between(seen, draft, false)
 }
 
 /// Says what was checked, and what no check can show.

@@ -62,18 +62,25 @@ fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
         return if held { draft.with(Effect::Release) } else { draft }.then(Requeue::OnChange);
     }
     let cancel = request(seen, CANCEL_ANNOTATION, |h| &mut h.cancel, &mut draft);
-    let retry = request(seen, RETRY_ANNOTATION, |h| &mut h.retry, &mut draft);
+    let open = open_record(&draft.status.run).cloned();
+    let retry = open.is_none() && retry(seen, &mut draft);
     if backup.metadata.deletion_timestamp.is_some() {
         return if held { delete::delete(seen, draft, retry) } else { draft.then(Requeue::OnChange) };
     }
     if finished(backup) && !(retry && draft.status.phase == Some(BackupPhase::Failed)) {
         return draft.restamped().then(Requeue::OnChange);
     }
-    match open_record(&draft.status.run).cloned() {
+    match open {
         Some(record) => attempt::under_way(seen, draft, record, cancel),
         None if cancel => failed(draft, Reason::Cancelled, ""),
         None => between(seen, draft, retry),
     }
+}
+
+/// Whether a person asks for another round. While a worker is at it there is nothing to retry yet: this is asked only
+/// once its attempt is judged.
+pub(super) fn retry(seen: &Observed, draft: &mut BackupDraft) -> bool {
+    request(seen, RETRY_ANNOTATION, |h| &mut h.retry, draft)
 }
 
 /// Whether the annotation carries a token that was not acted on; it counts as acted on from here.
@@ -99,6 +106,7 @@ pub(super) fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> B
     run.queue = None;
     if retry && run.attempt > 0 {
         run.first_attempt = Some(run.attempt + 1);
+        run.end_time = None;
     }
     if seen.backup.spec.suspend {
         return draft.say(BackupPhase::Suspended, Standing::Held, Reason::Suspended, "").then(Requeue::OnChange);
@@ -261,7 +269,11 @@ pub(super) fn make(seen: &Observed, draft: BackupDraft, job: Job) -> BackupDecis
     draft.with(Effect::GrantWorker).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
 }
 
+/// It failed for good. What a person must do after mending the cause is said too.
 pub(super) fn failed(mut draft: BackupDraft, reason: Reason, message: &str) -> BackupDecision {
+    let again = "Once that is mended, set the annotation mo-backup.io/retry to a new token";
+    let told = format!("{}. {again}", message.trim_end_matches('.'));
+    let message = if draft.status.run.attempt > 0 && !message.is_empty() { &told } else { message };
     draft.status.run.end_time.get_or_insert(Time(draft.now));
     draft.status.run.queue = None;
     draft.say(BackupPhase::Failed, Standing::Failed, reason, message).then(Requeue::OnChange)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     attempt::{close, lost, note, stop},
-    decide::{BackupDecision, BackupDraft, LONGEST_WAIT, begin, make},
+    decide::{BackupDecision, BackupDraft, LONGEST_WAIT, begin, make, retry},
     observe::Observed,
     plan::{self, POLL, SOON, fence, is_purge, open},
 };
@@ -52,7 +52,7 @@ fn stopping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> 
         Stage::Lost { pod, node } => lost(draft, BackupPhase::Deleting, &pod, &node),
         Stage::ToMake | Stage::Taken { .. } => {
             close(&mut draft, Reason::Releasing, None);
-            settled(seen, draft, false)
+            after_attempt(seen, draft)
         }
         Stage::Over(ending) => {
             let said = plan::said(&seen.backup, &fence);
@@ -62,9 +62,15 @@ fn stopping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> 
                     close(&mut draft, reason, Some(&message));
                 }
             }
-            settled(seen, draft, false)
+            after_attempt(seen, draft)
         }
     }
+}
+
+/// The attempt that was open is closed now.
+fn after_attempt(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
+    let retry = retry(seen, &mut draft);
+    settled(seen, draft, retry)
 }
 
 /// No attempt is open.
@@ -159,7 +165,7 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
     match stage {
         Stage::ToMake | Stage::Taken { .. } if kept(seen) => {
             close(&mut draft, Reason::Interrupted, Some("the data is to be kept"));
-            settled(seen, draft, false)
+            after_attempt(seen, draft)
         }
         Stage::Starting { .. } | Stage::Running { .. } if kept(seen) => {
             stop(seen, draft, &fence, phase, Reason::Interrupted, "the data is to be kept")
@@ -172,7 +178,7 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
             }
             Err(invalid) => {
                 close(&mut draft, Reason::PurgeFailed, Some(&invalid.to_string()));
-                settled(seen, draft, false)
+                after_attempt(seen, draft)
             }
         },
         Stage::Taken { job } => {
@@ -190,7 +196,7 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
         Stage::Lost { pod, node } => lost(draft, phase, &pod, &node),
         Stage::Over(ending) => {
             close_purge(seen, &mut draft, record, &ending, &fence);
-            settled(seen, draft, false)
+            after_attempt(seen, draft)
         }
     }
 }

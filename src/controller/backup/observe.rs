@@ -86,7 +86,8 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     Ok(Some(Observed { storage, base, others, workers, terminating, ..nothing(backup) }))
 }
 
-fn asked_to_retry(backup: &Backup) -> bool {
+/// Whether mo-backup.io/retry carries a token that was not acted on.
+pub(super) fn asked_to_retry(backup: &Backup) -> bool {
     let token = backup.metadata.annotations.as_ref().and_then(|a| a.get(crate::api::RETRY_ANNOTATION));
     let handled = backup.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.retry.as_ref());
     token.is_some() && token != handled

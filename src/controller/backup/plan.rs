@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
 use super::Observed;
@@ -12,7 +13,7 @@ use crate::{
         run::{GRACE, Limits, Open},
     },
     plan::BackupId,
-    task::{BackupTask, InvalidSpec, PurgeTask, Task, duration, run_name},
+    task::{BackupTask, InvalidSpec, PurgeTask, Task, WORKER_MANAGER, duration, run_name},
 };
 
 /// When to look again at what changes without a watch telling us.
@@ -64,7 +65,7 @@ pub fn limits(backup: &Backup) -> Result<Limits, InvalidSpec> {
 }
 
 /// The deadlines of an attempt under way. Its spec was valid when it began and has been frozen since.
-fn limits_on_record(backup: &Backup) -> Limits {
+pub fn limits_on_record(backup: &Backup) -> Limits {
     limits(backup).unwrap_or(Limits {
         start: Duration::from_mins(10),
         run: Duration::from_hours(24),
@@ -85,10 +86,17 @@ pub fn open<'a>(seen: &'a Observed, record: &'a AttemptRecord, run: &'a str) -> 
         record,
         run,
         heard: reported || progress.is_some(),
-        heartbeat: progress.and_then(|p| p.heartbeat.as_ref()).map(|t| t.0),
+        heartbeat: progress.and_then(|p| written(&seen.backup).or(p.heartbeat.as_ref().map(|t| t.0))),
         workers: &seen.workers,
         limits,
     }
+}
+
+/// When the worker last wrote, by the API server's clock: that of its node can be wrong by more than a stall.
+fn written(backup: &Backup) -> Option<Timestamp> {
+    let entries = backup.metadata.managed_fields.iter().flatten();
+    let own = entries.filter(|e| e.manager.as_deref() == Some(WORKER_MANAGER));
+    own.filter_map(|e| e.time.as_ref()).map(|t| t.0).max()
 }
 
 /// The report of this run.

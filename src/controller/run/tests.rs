@@ -147,7 +147,7 @@ fn said(outcome: Outcome, reason: &str, retryable: bool) -> Option<Said> {
 #[case::success_beats_a_late_order(Some("Cancelled"), said(Outcome::Succeeded, "", false), Verdict::Done)]
 #[case::passing(None, said(Outcome::Failed, "StorageThrottled", true), Verdict::Again(Reason::StorageThrottled, "m".into()))]
 #[case::the_worker_says_never(None, said(Outcome::Failed, "StorageThrottled", false), Verdict::Never(Reason::StorageThrottled, "m".into()))]
-#[case::permanent(None, said(Outcome::Failed, "BucketNotFound", true), Verdict::Never(Reason::BucketNotFound, "m".into()))]
+#[case::the_worker_knows_of_a_way(None, said(Outcome::Failed, "BaseNotUsable", true), Verdict::Again(Reason::BaseNotUsable, "m".into()))]
 #[case::a_reason_of_a_newer_worker(None, said(Outcome::Failed, "Unheard", true), Verdict::Again(Reason::Internal, "m".into()))]
 #[case::interrupted(None, said(Outcome::Interrupted, "Interrupted", true), Verdict::Again(Reason::Interrupted, "m".into()))]
 #[case::cancelled(

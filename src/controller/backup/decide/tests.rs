@@ -118,10 +118,58 @@ fn reported(report: Value) -> BackupDecision {
     decide(&seen(object, Some(storage(none))), now())
 }
 
+#[test]
+fn success_without_a_manifest_is_no_success() {
+    let decision = reported(json!({"id": "0192-b"}));
+    assert_eq!(decision.status.phase, Some(BackupPhase::Retrying));
+    assert_eq!(decision.status.run.attempts[0].reason.as_deref(), Some("Internal"));
+}
+
+fn unmade(minutes: i64, ready: &str) -> Backup {
+    let begun = now() - jiff::Span::new().minutes(minutes);
+    backup(|b| {
+        b["status"] = json!({"phase": "Pending", "attempt": 1, "run": "00000000-0000-4000-8000-000000000001-1",
+            "attempts": [{"number": 1, "job": "b-1", "startTime": begun.to_string()}],
+            "conditions": [{"type": "Ready", "status": "False", "reason": ready, "message": "exceeded quota",
+                "lastTransitionTime": begun.to_string()}]});
+    })
+}
+
 #[rstest]
-#[case::checked(json!({"verified": {"level": "Full", "present": 9, "hashed": 9}}), "True Verified")]
-#[case::no_check(json!({}), "False NotVerifiedYet")]
-#[case::old_server(json!({"verified": {"level": "Manifest", "present": 9, "hashed": 0}, "warnings": [{"reason": "ServerMaySkipObjects", "message": "m"}]}), "True ServerMaySkipObjects")]
+#[case::in_time(5, "JobRefused", "JobRefused", None)]
+#[case::refused_for_too_long(11, "JobRefused", "Retrying", Some("JobRefused"))]
+#[case::taken_for_too_long(11, "NameConflict", "Retrying", Some("NameConflict"))]
+fn an_attempt_whose_job_cannot_be_made_does_not_hold_the_turn_for_ever(
+    #[case] minutes: i64,
+    #[case] before: &str,
+    #[case] expected: &str,
+    #[case] ended: Option<&str>,
+) {
+    let decision = decide(&seen(unmade(minutes, before), Some(storage(none))), now());
+    assert_eq!(said(&decision), (decision.status.phase, expected.into()));
+    assert_eq!(decision.status.run.attempts[0].reason.as_deref(), ended);
+    assert_ne!(decision.status.phase, Some(BackupPhase::Running));
+}
+
+#[test]
+fn a_retry_asked_for_while_a_worker_is_stopped_comes_after_it() {
+    let object = backup(|b| {
+        b["metadata"]["annotations"] = json!({"mo-backup.io/cancel": "x", "mo-backup.io/retry": "y"});
+        b["status"] = json!({"phase": "Running", "attempt": 1, "run": "00000000-0000-4000-8000-000000000001-1",
+            "handledRequests": {"cancel": "x"},
+            "attempts": [{"number": 1, "job": "b-1", "jobUid": "j", "reason": "Cancelled"}]});
+    });
+    let decision = decide(&seen(object, Some(storage(none))), now());
+    let run = &decision.status.run;
+    assert_eq!(run.attempts[0].reason.as_deref(), Some("Cancelled"));
+    assert_eq!((run.attempt, run.first_attempt), (2, Some(2)));
+    assert_eq!(run.handled_requests.as_ref().and_then(|h| h.retry.as_deref()), Some("y"));
+}
+
+#[rstest]
+#[case::checked(json!({"id": "i", "manifest": {"key": "k", "sha256": "00"}, "verified": {"level": "Full", "present": 9, "hashed": 9}}), "True Verified")]
+#[case::no_check(json!({"id": "i", "manifest": {"key": "k", "sha256": "00"}}), "False NotVerifiedYet")]
+#[case::old_server(json!({"id": "i", "manifest": {"key": "k", "sha256": "00"}, "verified": {"level": "Manifest", "present": 9, "hashed": 0}, "warnings": [{"reason": "ServerMaySkipObjects", "message": "m"}]}), "True ServerMaySkipObjects")]
 fn verified_says_what_was_checked(#[case] report: Value, #[case] expected: &str) {
     let decision = reported(report);
     assert_eq!(decision.status.phase, Some(BackupPhase::Completed));
