@@ -176,7 +176,7 @@ async fn versitygw_that_does_not_encrypt_is_refused(rig: &Rig) -> anyhow::Result
 }
 
 /// What clients have sent to a server, as bytes. The first wish for TLS reaches the server in one piece with what begins
-/// it, as on a busy machine; a server can lose the latter then.
+/// it, as on a busy machine, and a server can lose the latter then; every later one is well apart.
 struct Tap {
     port: u16,
     log: Arc<Log>,
@@ -224,11 +224,19 @@ async fn copy(client: TcpStream, server: u16, log: &Log) -> std::io::Result<()> 
             if length == 0 {
                 return Ok(());
             }
-            if length == WISH && !log.merged.swap(true, Ordering::SeqCst) {
-                length += from_client.read(&mut bytes[length..]).await?;
+            let mut begin = 0;
+            if bytes.starts_with(&[32, 0, 0, 1]) && length >= WISH {
+                if log.merged.swap(true, Ordering::SeqCst) {
+                    to_server.write_all(&bytes[..WISH]).await?;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    begin = WISH;
+                } else if length == WISH {
+                    length += from_client.read(&mut bytes[length..]).await?;
+                }
             }
             log.sent.lock().expect("sent").extend_from_slice(&bytes[..length]);
-            to_server.write_all(&bytes[..length]).await?;
+            to_server.write_all(&bytes[begin..length]).await?;
+            bytes[..WISH].fill(0);
         }
     };
     tokio::select! {

@@ -16,8 +16,8 @@ use super::{Error, Problem, Rows, Server, Session, Statement, error, greeting, g
 /// Limit of one connect, from name look-up to a session that answers. Shorter than the first look of a worker, so that it
 /// can say how far it came.
 const CONNECT: Duration = Duration::from_secs(8);
-/// After so long the beginning of TLS is tried again.
-const HANDSHAKE: Duration = Duration::from_secs(2);
+/// After so long the beginning of TLS is tried again, with twice the patience.
+const HANDSHAKE: Duration = Duration::from_millis(500);
 /// A BACKUP sends no byte until it is done: without keepalive a middle box would drop the connection.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -106,10 +106,12 @@ impl MatrixOne {
     /// When our wish for TLS and what begins it reach MatrixOne in one piece, as they do when it is busy, it loses the
     /// latter and waits for it in silence (executed on 1.2.4 and 4.2.0). Nothing was said then, so it is tried again.
     async fn encrypted(&self, end: Instant, options: OptsBuilder) -> Result<mysql_async::Result<Conn>, Error> {
-        while Instant::now() + HANDSHAKE < end {
-            if let Ok(done) = timeout_at(Instant::now() + HANDSHAKE, Conn::new(options.clone())).await {
+        let mut patience = HANDSHAKE;
+        while Instant::now() + patience < end {
+            if let Ok(done) = timeout_at(Instant::now() + patience, Conn::new(options.clone())).await {
                 return Ok(done);
             }
+            patience *= 2;
         }
         self.log_in(end, options).await
     }

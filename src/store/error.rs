@@ -170,7 +170,8 @@ fn judge(e: &opendal::Error, code: &str, status: Option<u16>) -> (Problem, bool)
             (Problem::Full, false)
         }
         "InvalidStorageClass" | "InvalidEncryptionAlgorithmError" => (Problem::Setting, false),
-        code if code.starts_with("KMS.") => (Problem::Setting, false),
+        // AWS says `KMS.NotFoundException`, MinIO `kms:KeyNotFound`.
+        code if code.to_ascii_lowercase().starts_with("kms") => (Problem::Setting, false),
         "NotImplemented" | "InvalidRequest" | "InvalidArgument" if encryption => (Problem::Setting, false),
         "NotImplemented" | "MethodNotAllowed" => (Problem::Unsupported, false),
         "ObjectLocked" => (Problem::Locked, false),

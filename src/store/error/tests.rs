@@ -64,6 +64,7 @@ use ErrorKind as K;
     Problem::Setting,
     false
 )]
+#[case::no_such_key_minio(answer(K::NotFound, 404, "kms:KeyNotFound", "no such key"), Problem::Setting, false)]
 #[case::no_such_key(answer(K::Unexpected, 400, "KMS.NotFoundException", "Invalid keyId"), Problem::Setting, false)]
 #[case::not_implemented(answer(K::Unexpected, 501, "NotImplemented", "x"), Problem::Unsupported, false)]
 #[case::full(answer(K::Unexpected, 507, "XMinioStorageFull", "x"), Problem::Full, false)]
