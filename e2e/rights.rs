@@ -45,6 +45,13 @@ async fn the_operators_token_is_worth_little(rig: &Rig) -> anyhow::Result<()> {
             json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
             "volume is not allowed",
         ),
+        ("another command", json!({"containers": [{"command": ["/bin/sh"]}]}), "as worker only"),
+        (
+            "a library",
+            json!({"containers": [{"env": [{"name": "LD_PRELOAD", "value": "/x"}]}]}),
+            "nothing but its task",
+        ),
+        ("capabilities", json!({"containers": [{"securityContext": {"capabilities": null}}]}), "unprivileged"),
         ("root", json!({"securityContext": {"runAsNonRoot": false}}), "unprivileged"),
     ];
     for (what, patch, words) in cases {
@@ -56,6 +63,11 @@ async fn the_operators_token_is_worth_little(rig: &Rig) -> anyhow::Result<()> {
     merge(&mut orphan["metadata"], json!({"ownerReferences": null}));
     ensure!(try_job(&namespace, orphan).await.is_err(), "a Job without an owner is accepted");
     try_job(&namespace, job(&owner, json!({}))).await?;
+    let somebodys = ["create", "job", "somebodys", "--image=localhost/machine:dev", "--", "true"];
+    namespace.kubectl(&somebodys).await?;
+    let deleted = namespace.kubectl(&["delete", "job", "somebodys", OPERATOR]).await;
+    let text = deleted.err().map(|e| format!("{e:#}")).unwrap_or_default();
+    ensure!(text.contains("only Jobs of mo-backup.io objects"), "the operator deletes somebody's Job: {text:?}");
     namespace.delete().await
 }
 
@@ -71,9 +83,10 @@ async fn owned(namespace: &Namespace<'_>) -> anyhow::Result<Value> {
 /// A Job as the operator could make it, changed by a patch of its Pod.
 fn job(owner: &Value, patch: Value) -> Value {
     let container = json!({"name": "worker", "image": "localhost/mo-backup:dev", "imagePullPolicy": "Never",
-        "securityContext": {"allowPrivilegeEscalation": false}});
-    let mut pod = json!({"restartPolicy": "Never", "serviceAccountName": WORKER,
-        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532}, "containers": [container.clone()]});
+        "args": ["worker"], "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]}}});
+    let mut pod = json!({"restartPolicy": "Never", "serviceAccountName": WORKER, "containers": [container.clone()],
+        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}});
     merge(&mut pod, patch);
     // A merge patch replaces lists: give the container back what the patch did not mean.
     let mut whole = container;

@@ -33,8 +33,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{/* What the operator may do in a namespace it works for. It reads no Secret and writes no spec. */}}
 {{- define "mo-backup.rules" -}}
 - apiGroups: [mo-backup.io]
-  resources: [backups, backupstorages]
+  resources: [backups]
   verbs: [get, list, watch, patch] # patch: finalizers
+- apiGroups: [mo-backup.io]
+  resources: [backupstorages]
+  verbs: [get, list, watch]
 - apiGroups: [mo-backup.io]
   resources: [backups/status, backupstorages/status]
   verbs: [patch]
@@ -46,7 +49,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
