@@ -22,9 +22,10 @@ pub struct Cluster {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
-    /// A DNS name or an IP address.
+    /// A DNS name in lower case, or an IP address. Backups of one MatrixOne cluster take turns by this name: spell it the
+    /// same everywhere, best as `<service>.<namespace>`. A name without a dot is one of this namespace.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$')").message("host must be a DNS name or an IP address, without a scheme, a port or a path"))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$') || self.matches('^[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*$')").message("host must be a DNS name in lower case or an IP address, without a scheme, a port or a path"))]
     pub host: String,
     /// The SQL port.
     #[serde(default = "sql_port")]

@@ -30,7 +30,7 @@ pub struct S3Location {
     /// URL of the store, for example `https://minio.example.com:9000`. Without it: AWS, by region.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 500))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getEscapedPath() in ['', '/']").message("endpoint must be a URL with http or https and without a path, such as https://minio.example.com:9000"))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getEscapedPath() in ['', '/'] && !self.contains('@')").message("endpoint must be a URL with http or https, without a user and without a path, such as https://minio.example.com:9000"))]
     pub endpoint: Option<String>,
     /// Region, for example `us-east-1`. Stores without regions take any name; MatrixOne refuses an empty one.
     #[schemars(length(min = 1, max = 64))]

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 
 use super::{job::purge_name, run::open_record};
-use crate::api::{Backup, BackupPhase, Queue};
+use crate::api::{Address, Backup, BackupPhase, Queue};
 
 /// A Backup, as the queue sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,11 +40,14 @@ pub enum Turn {
     Behind(Queue),
 }
 
-/// The MatrixOne cluster of a Backup, by its address.
+/// The MatrixOne cluster of a Backup, by its address. A name without a dot means another server in each namespace.
 #[must_use]
 pub fn cluster_key(backup: &Backup) -> String {
-    let address = &backup.spec.cluster.address;
-    format!("{}:{}", address.host.to_ascii_lowercase(), address.port)
+    let Address { host, port } = &backup.spec.cluster.address;
+    match backup.metadata.namespace.as_deref().filter(|_| !host.contains(['.', ':'])) {
+        Some(namespace) => format!("{host}.{namespace}:{port}"),
+        None => format!("{host}:{port}"),
+    }
 }
 
 impl Ticket {

@@ -200,9 +200,9 @@ mod tests {
         for heard in heard {
             let (store, mut writer) = kube::runtime::reflector::store();
             for backup in [
-                backup("second", "mo", json!({"phase": "Queued", "attempt": 0})),
+                backup("second", "mo.prod", json!({"phase": "Queued", "attempt": 0})),
                 backup("elsewhere", "other", json!({"phase": "Queued", "attempt": 0})),
-                backup("pending", "mo", json!({"phase": "Pending", "attempt": 0})),
+                backup("pending", "mo.prod", json!({"phase": "Pending", "attempt": 0})),
             ] {
                 writer.apply_watcher_event(&watcher::Event::Apply(backup));
             }
@@ -213,16 +213,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_backup_wakes_the_queue_of_its_cluster_in_every_namespace() {
-        let ended = backup("first", "MO", with("Completed", Some("2026-01-01T00:01:00Z")));
+        let ended = backup("first", "mo.prod", with("Completed", Some("2026-01-01T00:01:00Z")));
         assert_eq!(woken(&[watcher::Event::Apply(ended)]).await, [["second"], ["second"]]);
-        let gone = backup("first", "mo", with("Running", None));
+        let gone = backup("first", "mo.prod", with("Running", None));
         assert_eq!(woken(&[watcher::Event::Delete(gone)]).await, [["second"], ["second"]]);
     }
 
     #[tokio::test]
     async fn a_backup_that_runs_wakes_nobody() {
-        let running = backup("first", "mo", with("Running", None));
-        let known = backup("first", "mo", with("Completed", Some("2026-01-01T00:01:00Z")));
+        let running = backup("first", "mo.prod", with("Running", None));
+        let known = backup("first", "mo.prod", with("Completed", Some("2026-01-01T00:01:00Z")));
         let events = [watcher::Event::Apply(running), watcher::Event::Init, watcher::Event::InitApply(known)];
         assert_eq!(woken(&events).await, [Vec::<String>::new(), vec![]]);
     }

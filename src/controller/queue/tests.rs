@@ -30,7 +30,7 @@ fn backup(name: &str, change: impl FnOnce(&mut Value)) -> Backup {
     let mut object = json!({
         "apiVersion": "mo-backup.io/v1alpha1", "kind": "Backup",
         "metadata": {"name": name, "namespace": "ns", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"cluster": {"address": {"host": "MO.shop"}, "credentialsSecret": {"name": "s"}}, "storage": "st"}
+        "spec": {"cluster": {"address": {"host": "mo.shop"}, "credentialsSecret": {"name": "s"}}, "storage": "st"}
     });
     change(&mut object);
     serde_json::from_value(object).unwrap()
@@ -54,7 +54,10 @@ fn a_claim_follows_from_status(#[case] name: &str, #[case] change: fn(&mut Value
     assert_eq!(Ticket::of(&backup(name, change)).unwrap().claim, expected);
 }
 
-#[test]
-fn a_cluster_is_told_by_its_address() {
-    assert_eq!(cluster_key(&backup("b", |_| {})), "mo.shop:6001");
+#[rstest]
+#[case::of_the_whole_cluster("mo.shop", "mo.shop:6001")]
+#[case::of_the_namespace("mo", "mo.ns:6001")]
+#[case::by_ip("fd00::7", "fd00::7:6001")]
+fn a_cluster_is_told_by_its_address(#[case] host: &str, #[case] key: &str) {
+    assert_eq!(cluster_key(&backup("b", |b| b["spec"]["cluster"]["address"]["host"] = json!(host))), key);
 }
