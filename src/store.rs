@@ -1,5 +1,6 @@
 //! Where bytes live: a small interface over object stores and volumes, and every key ever written.
 
+mod below;
 pub mod bucket;
 pub mod catalog;
 pub mod conformance;

@@ -16,6 +16,8 @@ mod refuse;
 mod rig;
 #[path = "worker/soon.rs"]
 mod soon;
+#[path = "worker/strangers.rs"]
+mod strangers;
 #[path = "worker/tree.rs"]
 mod tree;
 

@@ -67,7 +67,7 @@ pub struct BackupSpec {
     /// Allow keys of the object store in the BACKUP statement on servers before 4.2, whose logs can show them. Matters for method Direct with keys only.
     #[serde(default)]
     pub allow_keys_in_sql: bool,
-    /// How much is read back and compared before the backup counts as complete.
+    /// How much is read back from the repository and compared before the backup counts as complete. Only Full finds every byte that was changed after MatrixOne had written it. With method Staged the copy also compares every object for which MatrixOne lists a digest, on its way from the volume.
     #[serde(default)]
     pub verify: VerifyLevel,
     /// What happens to the data when this object is deleted.
@@ -144,7 +144,7 @@ pub struct StagingVolume {
 /// How much is read back and compared.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VerifyLevel {
-    /// Every object is in its place with its size; objects without a digest are read.
+    /// Every object is in its place with its size. An object damaged without a change of its size is not found; only those that MatrixOne lists without a digest are read, to get one.
     #[default]
     Manifest,
     /// Besides, one object of a hundred, at least ten, is read back and its digest compared.

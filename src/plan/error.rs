@@ -37,11 +37,4 @@ impl Error {
     pub(super) fn line(file: &'static str, line: u64, detail: impl std::fmt::Display) -> Self {
         Self::Damaged { file, detail: format!("line {line}: {detail}") }
     }
-
-    /// Whether another try with the same input ends the same way. It always does: this room only computes.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Damaged { .. } | Self::Unwritable { .. } | Self::Differs { .. } => true,
-        }
-    }
 }

@@ -2,10 +2,10 @@
 
 use super::{AttemptDir, BackupId, Catalog};
 
-/// The other backups that hold bytes in folders of this one.
-pub fn dependents<'a>(catalogs: impl IntoIterator<Item = &'a Catalog>, id: BackupId) -> Vec<BackupId> {
-    let needs = |c: &&Catalog| c.id != id && c.sources.iter().any(|s| s.backup == id);
-    catalogs.into_iter().filter(needs).map(|c| c.id).collect()
+/// Whether a backup has bytes in folders of this other one.
+#[must_use]
+pub fn needs(catalog: &Catalog, id: BackupId) -> bool {
+    catalog.id != id && catalog.sources.iter().any(|s| s.backup == id)
 }
 
 /// Index of the source of this backup that is the attempt, if it is one.

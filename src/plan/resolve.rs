@@ -148,12 +148,6 @@ pub struct CopiedRow {
 }
 
 impl Resolved {
-    /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.list.len()
-    }
-
     /// What lies in the backup's own folder, ascending by path.
     pub fn copied(&self) -> impl Iterator<Item = CopiedRow> + '_ {
         self.list.ids().filter_map(|id| {

@@ -8,25 +8,15 @@ pub const SMALL_MAX: usize = 64 * 1024;
 /// `tae/tae_sum`: one CSV row `time,bytes,timestamp,type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaeSum {
-    /// When the checkpoint of the backup was made, `YYYY-MM-DD HH:MM:SS` in UTC.
-    pub time: String,
     /// Sum of the sizes of all rows of `tae_list`, copied or not.
     pub bytes: u64,
     /// The consistency point; the TIMESTAMP of a next incremental.
     pub backup_ts: Timestamp,
-    /// The statement's TYPE.
-    pub kind: String,
 }
 
 /// `mo_meta`: CSV rows `type,subtype,value`. It is written last: with it the server has finished.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoMeta {
-    /// Version of the backup format, `0823` in all versions known.
-    pub format: String,
-    /// Version of the server, such as `v4.2.0`, as far as its build says one.
-    pub matrixone: Option<String>,
-    /// Commit it was built from.
-    pub commit: Option<String>,
     /// Names of the configuration files below `config/`.
     pub config: Vec<String>,
 }
@@ -38,7 +28,7 @@ impl TaeSum {
         let rows = rows(FILE, content)?;
         let no = |detail: String| Error::damaged(FILE, detail);
         let [row] = &rows[..] else { return Err(no(format!("{} rows instead of 1", rows.len()))) };
-        let [time, bytes, backup_ts, kind] = &row[..] else {
+        let [_, bytes, backup_ts, _] = &row[..] else {
             return Err(no(format!("{} fields instead of 4", row.len())));
         };
         let backup_ts: Timestamp = backup_ts.parse().map_err(|e: super::ids::NotA| no(e.to_string()))?;
@@ -46,7 +36,7 @@ impl TaeSum {
             return Err(no(format!("{backup_ts} is no moment of a backup")));
         }
         let bytes = number(bytes).ok_or_else(|| no(format!("{bytes:?} is no size")))?;
-        Ok(Self { time: time.clone(), bytes, backup_ts, kind: kind.clone() })
+        Ok(Self { bytes, backup_ts })
     }
 }
 
@@ -55,32 +45,20 @@ impl MoMeta {
     pub fn parse(content: &[u8]) -> Result<Self, Error> {
         const FILE: &str = "mo_meta";
         let mut meta = Self::default();
+        let mut versioned = false;
         for row in rows(FILE, content)? {
             let [kind, subtype, value] = &row[..] else {
                 return Err(Error::damaged(FILE, format!("{} fields instead of 3", row.len())));
             };
             match kind.as_str() {
-                "version" => meta.format.clone_from(subtype),
-                "buildinfo" => {
-                    meta.matrixone = build_info(subtype, "Version");
-                    meta.commit = build_info(subtype, "CommitID");
-                }
+                "version" => versioned = !subtype.is_empty(),
                 "launchconfig" => meta.config.push(value.clone()),
-                // Newer servers may say more.
+                // What the build says is asked of the server, and newer servers may say more.
                 _ => {}
             }
         }
-        if meta.format.is_empty() {
-            return Err(Error::damaged(FILE, "it has no row version"));
-        }
-        Ok(meta)
+        if versioned { Ok(meta) } else { Err(Error::damaged(FILE, "it has no row version")) }
     }
-}
-
-/// The value of `<name>: <value>` between bars.
-fn build_info(text: &str, name: &str) -> Option<String> {
-    let value = text.split('|').find_map(|part| part.split_once(':').filter(|(n, _)| n.trim() == name))?.1.trim();
-    (!value.is_empty()).then(|| value.chars().take(100).collect())
 }
 
 fn rows(file: &'static str, content: &[u8]) -> Result<Vec<Vec<String>>, Error> {
@@ -101,7 +79,7 @@ mod tests {
     #[test]
     fn a_sum_is_read() {
         let sum = TaeSum::parse(b"2026-11-21 00:47:38,770938,1795222058096687453-1,\"a, b\"\n").unwrap();
-        assert_eq!((sum.bytes, sum.kind.as_str()), (770_938, "a, b"));
+        assert_eq!(sum.bytes, 770_938);
         assert_eq!(sum.backup_ts, Timestamp { physical: 1_795_222_058_096_687_453, logical: 1 });
     }
 
@@ -119,14 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn build_and_configuration_are_read() {
+    fn the_names_of_the_configuration_are_read() {
         let meta = MoMeta::parse(
             b"version,0823,\nbuildinfo,GoVersion: go1.26|BranchName: v4.2.0|CommitID: 01ae8eca8|BuildTime: 1795219344|Version: v4.2.0,\n\
               launchconfig,cn,cn.toml_01a1\nlaunchconfig,dn,tn.toml_01a1\nfuture,x,y\n",
         )
         .unwrap();
-        assert_eq!((meta.matrixone.as_deref(), meta.commit.as_deref()), (Some("v4.2.0"), Some("01ae8eca8")));
-        assert_eq!((meta.format.as_str(), meta.config), ("0823", vec!["cn.toml_01a1".into(), "tn.toml_01a1".into()]));
+        assert_eq!(meta.config, ["cn.toml_01a1", "tn.toml_01a1"]);
     }
 
     #[rstest]

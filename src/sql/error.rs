@@ -44,20 +44,6 @@ pub struct Error {
 }
 
 impl Error {
-    /// Whether trying again without a change cannot help.
-    #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        match self.problem {
-            Problem::NotMatrixOne
-            | Problem::Login
-            | Problem::TlsUnavailable
-            | Problem::TlsUntrusted
-            | Problem::Privilege
-            | Problem::Unsupported => true,
-            Problem::Unreachable | Problem::Lost | Problem::Cancelled | Problem::Refused | Problem::Reply => false,
-        }
-    }
-
     /// Whether a release of the minimum timestamp met none.
     #[must_use]
     pub fn is_nothing_held(&self) -> bool {

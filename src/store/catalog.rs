@@ -2,24 +2,21 @@
 
 mod commit;
 mod purge;
+mod write;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{Error, Failure, Key, Listed, Objects, Prefix, Problem};
-use crate::plan::{
-    AttemptDir, BackupId, Catalog, EntriesReader, EntriesWriter, Entry, Marker, Written, manifest::FORMAT,
-};
+use crate::plan::{BackupId, Catalog, EntriesReader, Entry, History, Marker, Owner, manifest::FORMAT};
 
-pub use commit::{Committed, commit};
+pub use commit::commit;
 pub use purge::{Purged, purge};
+pub use write::write_entries;
 
 /// Largest catalogue entry or marker, in bytes.
 pub const CATALOG_MAX: usize = 1 << 20;
-
-/// Entry lists up to this size are sent at once, in bytes.
-const LIST_AT_ONCE: u64 = 4 << 20;
 
 /// Catalogue entries read at the same time.
 const AT_ONCE: usize = 8;
@@ -64,10 +61,19 @@ pub async fn marker(objects: &dyn Objects) -> Result<Option<Marker>, Failure> {
     small(objects, &key, CATALOG_MAX).await?.map(|content| parse(&key, &content)).transpose()
 }
 
-/// Makes the prefix a repository of this owner, or finds that it is one. The answer is the marker that is there; its
-/// repository id can be another than the wanted one.
-pub async fn claim(objects: &dyn Objects, wanted: &Marker) -> Result<Marker, Failure> {
-    let found = match marker(objects).await? {
+/// Refuses the repository of another owner. The UID tells who it is: names can be given again.
+pub fn own(marker: &Marker, uid: &str) -> Result<(), Failure> {
+    if marker.owner.uid == uid {
+        return Ok(());
+    }
+    let Owner { namespace, name, uid } = marker.owner.clone();
+    Err(Failure::OtherOwner { namespace, name, uid })
+}
+
+/// Makes the prefix a repository of this owner, or finds that it is one, given the marker that was seen there. The answer
+/// is the marker that is there; its repository id can be another than the wanted one.
+pub async fn claim(objects: &dyn Objects, seen: Option<Marker>, wanted: &Marker) -> Result<Marker, Failure> {
+    let found = match seen {
         Some(found) => found,
         None => {
             let body = serde_json::to_vec(wanted).map_err(|e| damaged(&Key::marker(), e.to_string()))?;
@@ -80,11 +86,15 @@ pub async fn claim(objects: &dyn Objects, wanted: &Marker) -> Result<Marker, Fai
             }
         }
     };
-    if found.owner == wanted.owner {
-        return Ok(found);
-    }
-    let owner = found.owner;
-    Err(Failure::OtherOwner { namespace: owner.namespace, name: owner.name, uid: owner.uid })
+    own(&found, &wanted.owner.uid)?;
+    Ok(found)
+}
+
+/// Whether the store overwrites where it should refuse: tried out with the marker that is there, and its own bytes, so
+/// that nothing is lost. No answer is no proof.
+pub async fn overwrites(objects: &dyn Objects, marker: &Marker) -> Result<bool, Failure> {
+    let body = serde_json::to_vec(marker).map_err(|e| damaged(&Key::marker(), e.to_string()))?;
+    Ok(objects.create(&Key::marker(), body.into()).await.is_ok())
 }
 
 /// The catalogue entry of a backup, if it is committed.
@@ -114,7 +124,7 @@ fn check(key: &Key, id: BackupId, content: &[u8]) -> Result<Catalog, Failure> {
 /// The catalogue entries of a repository, and those that cannot be read.
 #[derive(Debug, Default)]
 pub struct All {
-    /// Ascending by id, which is by age.
+    /// Ascending by id, which is by age. Each without its history, which is most of it and of no use to others.
     pub catalogs: Vec<Catalog>,
     /// Files of the catalogue that are damaged, too new, or do not belong there.
     pub unreadable: Vec<Failure>,
@@ -133,7 +143,7 @@ pub async fn all(objects: &dyn Objects) -> Result<All, Failure> {
     let mut all = All::default();
     while let Some(outcome) = found.next().await {
         match outcome {
-            Ok(Some(catalog)) => all.catalogs.push(catalog),
+            Ok(Some(catalog)) => all.catalogs.push(Catalog { history: History::default(), ..catalog }),
             // Deleted since it was listed.
             Ok(None) => {}
             Err(Failure::Store(e)) => return Err(e.into()),
@@ -185,58 +195,6 @@ impl Entries {
     pub async fn verify(mut self) -> Result<(), Failure> {
         while self.next().await?.is_some() {}
         Ok(())
-    }
-}
-
-/// Writes the entry list of an attempt. The entries are asked for twice, because a large list is sent with its size
-/// known beforehand; both times they must be the same.
-pub async fn write_entries<I: Iterator<Item = Entry> + Send>(
-    objects: &dyn Objects,
-    (id, attempt): (BackupId, AttemptDir),
-    sources: usize,
-    entries: impl Fn() -> I,
-) -> Result<Written, Failure> {
-    let key = Key::entries(id, attempt);
-    let mut writer = EntriesWriter::new(sources)?;
-    let mut stored = Vec::new();
-    let mut bytes = 0;
-    for entry in entries() {
-        writer.push(&entry)?;
-        hold(&mut stored, &mut bytes, &writer.take());
-    }
-    let (rest, written) = writer.finish()?;
-    hold(&mut stored, &mut bytes, &rest);
-    if bytes <= LIST_AT_ONCE {
-        objects.put(&key, stored.into()).await?;
-        return Ok(written);
-    }
-    drop(stored);
-    let mut sent = objects.writer(&key, bytes).await?;
-    let mut writer = EntriesWriter::new(sources)?;
-    let mut part = Vec::new();
-    for entry in entries() {
-        writer.push(&entry)?;
-        part.extend_from_slice(&writer.take());
-        if part.len() > 256 * 1024 {
-            sent.write(std::mem::take(&mut part).into()).await?;
-        }
-    }
-    let (rest, again) = writer.finish()?;
-    part.extend_from_slice(&rest);
-    sent.write(part.into()).await?;
-    if again != written {
-        sent.abort().await;
-        return Err(damaged(&key, "it was not the same when it was made twice"));
-    }
-    sent.close().await?;
-    Ok(written)
-}
-
-/// Keeps the bytes as long as they are few.
-fn hold(stored: &mut Vec<u8>, bytes: &mut u64, more: &[u8]) {
-    *bytes += more.len() as u64;
-    if *bytes <= LIST_AT_ONCE {
-        stored.extend_from_slice(more);
     }
 }
 

@@ -6,8 +6,8 @@ use secrecy::SecretString;
 
 use super::{Error, Problem};
 
-/// Largest file that is read, in bytes.
-const FILE_MAX: u64 = 64 * 1024;
+/// Largest file that is read, in bytes: no Secret is larger.
+const FILE_MAX: u64 = 1 << 20;
 
 /// Static keys.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads the keys in a directory. One newline at the end of a file is no part of a key. Errors name the file, never
+    /// Reads the keys in a directory, each as [`text`]. Errors name the file, never
     /// what it holds.
     pub fn read(directory: &Path) -> Result<Self, Error> {
         let needed = |name| key(directory, name)?.ok_or_else(|| no(name, "the Secret has no such key".into()));
@@ -35,7 +35,8 @@ impl Keys {
 
 /// Reads the certificates (PEM) in a file `ca.crt` of a directory.
 pub fn read_ca(directory: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = file(directory, "ca.crt")?.ok_or_else(|| no("ca.crt", "the Secret has no such key".into()))?;
+    let bytes = file(directory, "ca.crt").map_err(|e| no("ca.crt", e))?;
+    let bytes = bytes.ok_or_else(|| no("ca.crt", "the Secret has no such key".into()))?;
     if bytes.windows(11).any(|w| w == b"-----BEGIN ") {
         Ok(bytes)
     } else {
@@ -44,25 +45,32 @@ pub fn read_ca(directory: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn key(directory: &Path, name: &'static str) -> Result<Option<SecretString>, Error> {
-    let Some(bytes) = file(directory, name)? else { return Ok(None) };
-    let text = String::from_utf8(bytes).map_err(|_| no(name, "it is no text".into()))?;
-    let text = text.strip_suffix('\n').map_or(&text[..], |t| t.strip_suffix('\r').unwrap_or(t));
-    if text.is_empty() {
-        return Err(no(name, "it is empty".into()));
-    }
+    let Some(text) = text(directory, name).map_err(|e| no(name, e))? else { return Ok(None) };
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(no(name, "it has a space, a line break or a control character inside".into()));
     }
     Ok(Some(SecretString::from(text)))
 }
 
-fn file(directory: &Path, name: &'static str) -> Result<Option<Vec<u8>>, Error> {
+/// The text in a file of a mounted Secret, never empty; `None` when the Secret has no such key. Line ends at its end
+/// are no part of it: editors and `kubectl create secret --from-file` leave them behind. The error says what is wrong
+/// with the file, never what it holds.
+pub fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {
+    let Some(bytes) = file(directory, name)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8")?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("it is empty".into()),
+        text => Ok(Some(text.to_owned())),
+    }
+}
+
+fn file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
     let read = File::open(directory.join(name)).and_then(|f| f.take(FILE_MAX + 1).read_to_end(&mut bytes));
     match read {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(no(name, e.to_string())),
-        Ok(_) if bytes.len() as u64 > FILE_MAX => Err(no(name, format!("it is longer than {FILE_MAX} bytes"))),
+        Err(e) => Err(e.to_string()),
+        Ok(_) if bytes.len() as u64 > FILE_MAX => Err(format!("it is longer than {FILE_MAX} bytes")),
         Ok(_) => Ok(Some(bytes)),
     }
 }
@@ -87,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_is_no_part_of_a_key() {
-        let files = directory(&[("access_key_id", b"AKIA\n"), ("secret_access_key", b"s3cr+t/\r\n")]);
+    fn line_ends_are_no_part_of_a_key() {
+        let files = directory(&[("access_key_id", b"AKIA\n\n"), ("secret_access_key", b"s3cr+t/\r\n")]);
         let keys = Keys::read(files.path()).unwrap();
         assert_eq!((keys.id.expose_secret(), keys.secret.expose_secret()), ("AKIA", "s3cr+t/"));
         assert!(keys.session_token.is_none());
@@ -98,11 +106,11 @@ mod tests {
     #[rstest]
     #[case::empty(b"", "empty")]
     #[case::newline(b"\n", "empty")]
-    #[case::newlines(b"canary\n\n", "line break")]
+    #[case::newlines(b"canary\n\ncanary", "line break")]
     #[case::space(b"can ary", "space")]
     #[case::nul(b"canary\0", "control")]
     #[case::binary(b"canary\xff", "no text")]
-    #[case::huge(&b"c".repeat(70_000), "longer than")]
+    #[case::huge(&b"c".repeat((1 << 20) + 1), "longer than")]
     fn bad_keys_are_named_and_not_shown(#[case] content: &[u8], #[case] why: &str) {
         let files = directory(&[("access_key_id", b"AKIA"), ("secret_access_key", content)]);
         let e = Keys::read(files.path()).unwrap_err();

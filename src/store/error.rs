@@ -73,11 +73,6 @@ impl Error {
         Self { problem, verb, what: what.into(), detail: detail.into(), temporary: false }
     }
 
-    /// Whether another try ends the same way.
-    pub fn is_permanent(&self) -> bool {
-        !self.temporary
-    }
-
     /// The one place that judges what the object store's client says. The client's own text holds addresses and
     /// headers, so only the store's code and message, or the root cause, are passed on.
     pub(super) fn from_opendal(verb: &'static str, what: &str, e: &opendal::Error) -> Self {

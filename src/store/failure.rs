@@ -32,7 +32,7 @@ pub enum Failure {
     },
     /// The repository belongs to another storage.
     #[error(
-        "failed to claim the repository: it belongs to BackupStorage {namespace}/{name} (UID {uid}); \
+        "failed to use the repository: it belongs to BackupStorage {namespace}/{name} (UID {uid}); \
          use another prefix, or accessMode ReadOnly"
     )]
     OtherOwner {
@@ -97,22 +97,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether another try with the same input ends the same way.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Store(e) => e.is_permanent(),
-            Self::Plan(e) => e.is_permanent(),
-            Self::Blocked { id: _, cause } => cause.is_permanent(),
-            Self::Damaged { .. }
-            | Self::TooNew { .. }
-            | Self::OtherOwner { .. }
-            | Self::Conflict(_)
-            | Self::Swept(_)
-            | Self::Left { .. } => true,
-            Self::BaseGone { .. } | Self::Differs { .. } | Self::Local { .. } | Self::Cancelled => false,
-        }
-    }
-
     /// The store's trouble, if it is one.
     pub fn problem(&self) -> Option<Problem> {
         match self {

@@ -59,13 +59,6 @@ pub fn digest_file(stored: &[u8]) -> Result<(Digest, Framing), BadFrame> {
     Ok((Digest(digest), Framing::Crc2048))
 }
 
-/// Whether stored bytes begin with a block. Wants the first 2048 bytes, or all when there are fewer.
-#[must_use]
-pub fn begins_framed(stored: &[u8]) -> bool {
-    let block = &stored[..stored.len().min(BLOCK)];
-    block.len() > CRC && check(block, 0).is_ok()
-}
-
 fn check(block: &[u8], number: u64) -> Result<&[u8], BadFrame> {
     let (crc, payload) = block.split_first_chunk::<CRC>().ok_or(BadFrame::Cut(number))?;
     if payload.is_empty() {
@@ -181,7 +174,6 @@ mod tests {
         fn frames_go_on_and_off(content in proptest::collection::vec(any::<u8>(), 0..9000), piece in 1_usize..5000) {
             let stored = frame(&content);
             prop_assert_eq!(stored.len() as u64, stored_size(Framing::Crc2048, content.len() as u64));
-            prop_assert_eq!(begins_framed(&stored), !content.is_empty());
             prop_assert_eq!(deframe(&stored, piece).unwrap(), content);
         }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 use crate::plan::{AttemptDir, BackupId};
 
 /// The key of an object, relative to the repository. It never begins or ends with `/`.
@@ -47,6 +49,13 @@ impl Key {
     #[must_use]
     pub fn probe(nonce: &str) -> Self {
         Self(format!("probe/{nonce}"))
+    }
+
+    /// The nonce of a probe's object, if the key can be one: a UUID in the one form that we write.
+    #[must_use]
+    pub fn probe_nonce(&self) -> Option<Uuid> {
+        let text = self.below(&Prefix::probe())?;
+        text.parse().ok().filter(|nonce: &Uuid| nonce.to_string() == text)
     }
 
     /// A key that a listing returned.

@@ -1,7 +1,7 @@
 //! A store in memory, for tests: creates are atomic, calls are numbered and written down, and a chosen call can fail.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,6 +38,7 @@ type Hook = Arc<dyn Fn() + Send + Sync>;
 struct State {
     bucket: bool,
     objects: BTreeMap<String, Bytes>,
+    locked: BTreeSet<String>,
     unfinished: usize,
     calls: Vec<String>,
     faults: BTreeMap<usize, (Fault, Hook)>,
@@ -121,6 +122,11 @@ impl Memory {
         true
     }
 
+    /// Lets the store refuse to delete this object from now on, as a bucket does with one that is held.
+    pub fn lock(&self, key: &str) {
+        self.state().locked.insert(key.into());
+    }
+
     /// Writers that were neither closed nor aborted.
     #[must_use]
     pub fn unfinished(&self) -> usize {
@@ -170,13 +176,13 @@ fn detail(problem: Problem) -> &'static str {
         Problem::Taken => "PreconditionFailed",
         Problem::Unreachable => "connection reset",
         Problem::Corrupted => "InvalidRange",
+        Problem::Locked => "AccessDenied: the object is locked",
         Problem::Denied
         | Problem::NoCredentials
         | Problem::Region
         | Problem::Clock
         | Problem::Throttled
         | Problem::Tls
-        | Problem::Locked
         | Problem::Full
         | Problem::Unsupported
         | Problem::Setting
@@ -265,10 +271,11 @@ impl Objects for Memory {
             more => format!("{} keys", more.len()),
         };
         self.call("delete", &what, |s| {
-            for key in &keys {
+            let (kept, gone): (Vec<_>, Vec<_>) = keys.iter().partition(|key| s.locked.contains(key.as_str()));
+            for key in gone {
                 s.objects.remove(key.as_str());
             }
-            Ok(())
+            if kept.is_empty() { Ok(()) } else { Err(Problem::Locked) }
         })
         .await
     }
@@ -291,9 +298,10 @@ impl ObjectWriter for Writer {
 
     async fn close(self: Box<Self>) -> Result<(), Error> {
         let Self { store, key, size, body } = *self;
+        // Closed or not: what cannot be made visible is freed, as every store does.
+        store.state().unfinished -= 1;
         store
             .call("close", key.as_str(), |s| {
-                s.unfinished -= 1;
                 if body.len() as u64 != size {
                     return Err(Problem::Corrupted);
                 }

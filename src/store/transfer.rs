@@ -1,6 +1,7 @@
 //! Moving bytes: bounded by a budget, several objects at a time, hashed on their way.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -13,7 +14,7 @@ use tokio::{fs::File, io::AsyncReadExt as _, sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Key, ObjectWriter, Objects, bucket,
+    Failure, Key, ObjectWriter, Objects, below, bucket,
     framing::{self, Deframer},
 };
 use crate::plan::{Digest, Framing};
@@ -53,7 +54,9 @@ impl Default for Limits {
 pub struct Item<T> {
     /// The caller's own mark.
     pub tag: T,
-    /// The local file.
+    /// The folder that the file lies below.
+    pub folder: PathBuf,
+    /// The file's path below it. No part of it may be a link.
     pub file: PathBuf,
     /// How the file is stored. The object will be raw.
     pub framing: Framing,
@@ -63,6 +66,12 @@ pub struct Item<T> {
     pub size: Option<u64>,
     /// What the content must be, if that is known.
     pub digest: Option<Digest>,
+}
+
+impl<T> Item<T> {
+    fn path(&self) -> PathBuf {
+        self.folder.join(&self.file)
+    }
 }
 
 /// A file that was copied.
@@ -142,7 +151,7 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     async fn send<T>(&self, item: Item<T>) -> Result<Copied<T>, Failure> {
-        let stored = file_size(&item.file).await?;
+        let (file, stored) = open(&item).await?;
         let size = content_size(item.framing, stored).ok_or_else(|| differs(&item, "its last block is cut"))?;
         if let Some(expected) = item.size.filter(|expected| *expected != size) {
             return Err(differs(&item, format!("{size} bytes instead of {expected}")));
@@ -157,14 +166,15 @@ impl Sender<'_> {
             () = self.stop.cancelled() => return Err(Failure::Cancelled),
             held = self.budget.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) => held,
         };
-        let digest = if size <= SMALL_MAX { self.small(&item, size).await? } else { self.large(&item, size).await? };
+        let digest =
+            if size <= SMALL_MAX { self.small(&item, file, size).await? } else { self.large(&item, size).await? };
         self.moved.objects.fetch_add(1, Ordering::Relaxed);
         Ok(Copied { tag: item.tag, size, digest })
     }
 
-    async fn small<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
+    async fn small<T>(&self, item: &Item<T>, file: File, size: u64) -> Result<Digest, Failure> {
         let mut content = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
-        let mut source = Source::open(item).await?;
+        let mut source = Source::new(item, file);
         while let Some(piece) = source.next().await? {
             content.extend_from_slice(&piece);
         }
@@ -199,20 +209,18 @@ impl Sender<'_> {
     async fn parts<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
         let mut writer = self.objects.writer(&item.key, size).await?;
         let mut sent = 0;
-        match self.pieces(item, size, &mut *writer, &mut sent).await {
+        let failure = match self.pieces(item, size, &mut *writer, &mut sent).await {
             Ok(digest) => match writer.close().await {
-                Ok(()) => Ok(digest),
-                Err(e) => {
-                    self.moved.bytes.fetch_sub(sent, Ordering::Relaxed);
-                    Err(e.into())
-                }
+                Ok(()) => return Ok(digest),
+                Err(e) => e.into(),
             },
             Err(e) => {
-                self.moved.bytes.fetch_sub(sent, Ordering::Relaxed);
                 writer.abort().await;
-                Err(e)
+                e
             }
-        }
+        };
+        self.moved.bytes.fetch_sub(sent, Ordering::Relaxed);
+        Err(failure)
     }
 
     async fn pieces<T>(
@@ -222,7 +230,7 @@ impl Sender<'_> {
         writer: &mut dyn ObjectWriter,
         sent: &mut u64,
     ) -> Result<Digest, Failure> {
-        let mut source = Source::open(item).await?;
+        let mut source = Source::new(item, open(item).await?.0);
         while let Some(piece) = source.next().await? {
             let bytes = piece.len();
             tokio::select! {
@@ -238,20 +246,28 @@ impl Sender<'_> {
 }
 
 fn differs<T>(item: &Item<T>, detail: impl Into<String>) -> Failure {
-    Failure::Differs { what: item.file.display().to_string(), detail: detail.into() }
+    Failure::Differs { what: item.path().display().to_string(), detail: detail.into() }
 }
 
-fn local(file: &Path) -> impl FnOnce(std::io::Error) -> Failure + '_ {
+fn local(file: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
     |cause| Failure::Local { file: file.to_owned(), cause }
 }
 
-/// Size of a regular file. What is behind a link is not what the server has written.
-async fn file_size(file: &Path) -> Result<u64, Failure> {
-    let found = tokio::fs::symlink_metadata(file).await.map_err(local(file))?;
-    if !found.is_file() {
-        return Err(Failure::Differs { what: file.display().to_string(), detail: "it is no regular file".into() });
+/// Opens the file, and says how many bytes it has. What is behind a link is not what the server has written.
+async fn open<T>(item: &Item<T>) -> Result<(File, u64), Failure> {
+    let (folder, file) = (item.folder.clone(), item.file.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let file = below::open(&folder, &file)?;
+        let size = file.metadata()?.len();
+        Ok((File::from_std(file), size))
+    });
+    match opening.await.unwrap_or_else(|e| Err(io::Error::other(e))) {
+        Ok(opened) => Ok(opened),
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory) => {
+            Err(differs(item, e.to_string()))
+        }
+        Err(e) => Err(local(&item.path())(e)),
     }
-    Ok(found.len())
 }
 
 /// Bytes of the content of a file that takes this many; `None` when no content takes so many.
@@ -306,26 +322,24 @@ impl Content {
 }
 
 /// A local file being read.
-struct Source<'a> {
-    path: &'a Path,
+struct Source {
+    path: PathBuf,
     file: File,
     content: Content,
     ended: bool,
 }
 
-impl<'a> Source<'a> {
-    async fn open<T>(item: &'a Item<T>) -> Result<Self, Failure> {
-        let path = item.file.as_path();
-        let mut file = File::open(path).await.map_err(local(path))?;
+impl Source {
+    fn new<T>(item: &Item<T>, mut file: File) -> Self {
         file.set_max_buf_size(PIECE);
-        Ok(Self { path, file, content: Content::new(item.framing), ended: false })
+        Self { path: item.path(), file, content: Content::new(item.framing), ended: false }
     }
 
     /// The next content.
     async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         while !self.ended {
             let mut stored = BytesMut::with_capacity(PIECE);
-            let read = self.file.read_buf(&mut stored).await.map_err(local(self.path))?;
+            let read = self.file.read_buf(&mut stored).await.map_err(local(&self.path))?;
             self.ended = read == 0;
             let content = if self.ended { self.content.end() } else { self.content.push(stored.freeze()) };
             let bad = |e: framing::BadFrame| Failure::Differs {

@@ -23,7 +23,7 @@ use futures::{
 };
 use uuid::Uuid;
 
-use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
+use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem, below};
 use walk::Walk;
 
 /// Content is read in pieces of this size.
@@ -88,10 +88,7 @@ impl Places {
     /// The file of a key. No part of it may be a link, or lead elsewhere.
     fn file(&self, key: &Key) -> io::Result<PathBuf> {
         let mut path = self.base.clone();
-        for part in key.as_str().split('/') {
-            if matches!(part, "" | "." | "..") || part.contains('~') {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a key with such a part is none of ours"));
-            }
+        for part in parts(key)? {
             path.push(part);
             if is_link(&path)? {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is a symbolic link in the way"));
@@ -136,7 +133,7 @@ impl Places {
         let written = unfinished.write_all(body).and_then(|()| unfinished.sync_all());
         let published = written.and_then(|()| self.publish(&path, &file, replace));
         if published.is_err() || !replace {
-            fs::remove_file(&path)?;
+            give_up(&path);
         }
         published
     }
@@ -168,6 +165,23 @@ impl Places {
             }
         }
         Ok(())
+    }
+}
+
+/// The parts of a key, if it can be one of ours.
+fn parts(key: &Key) -> io::Result<Vec<&str>> {
+    let parts: Vec<_> = key.as_str().split('/').collect();
+    if parts.iter().any(|part| matches!(*part, "" | "." | "..") || part.contains('~')) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a key with such a part is none of ours"));
+    }
+    Ok(parts)
+}
+
+/// Removes an unfinished file. How its writing ended says more than whether this works: it may not be there any more,
+/// and one that stays is removed in two days.
+fn give_up(unfinished: &Path) {
+    if let Err(error) = fs::remove_file(unfinished) {
+        tracing::debug!(%error, "removing an unfinished file");
     }
 }
 
@@ -221,11 +235,12 @@ impl Objects for Volume {
     ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
         let (of, what) = (key.clone(), key.to_string());
         let opened = self.call("read", &what, move |places| {
-            let mut file = File::open(places.file(&of)?)?;
+            let path: PathBuf = parts(&of)?.into_iter().collect();
+            let mut file = below::open(&places.base, &path).map_err(|e| {
+                // As in a bucket, a folder is no object.
+                if e.kind() == io::ErrorKind::IsADirectory { io::ErrorKind::NotFound.into() } else { e }
+            })?;
             let found = file.metadata()?;
-            if !found.is_file() {
-                return Err(io::ErrorKind::NotFound.into());
-            }
             let range = range.unwrap_or(0..found.len());
             if range.start > range.end || range.end > found.len() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -343,10 +358,7 @@ impl ObjectWriter for FileWriter {
         let Some(file) = file else { return Err(broken(&key)) };
         let closed = volume.call("write", &what, move |places| {
             let done = file.sync_all().and_then(|()| places.publish(&path, &target, true));
-            if done.is_err() {
-                fs::remove_file(&path)?;
-            }
-            done
+            done.inspect_err(|_| give_up(&path))
         });
         closed.await
     }

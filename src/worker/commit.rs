@@ -14,10 +14,7 @@ use crate::{
         AttemptDir, Catalog, ClusterSeen, History, Kind, Source, Timestamp, Written, manifest::FORMAT,
         resolve::Assembled,
     },
-    store::{
-        self,
-        catalog::{self, Committed},
-    },
+    store::{self, catalog},
 };
 
 /// What the catalogue entry says besides the entry list.
@@ -47,7 +44,7 @@ impl Attempt<'_> {
         watch.still_counts().await?;
         // From here on nothing is given up halfway: whether we have committed must be known.
         match catalog::commit(repository, &catalog).await {
-            Ok(Committed::Now | Committed::Before) => Ok(Taken { catalog, hashed }),
+            Ok(()) => Ok(Taken { catalog, hashed }),
             // An earlier attempt's worker was still alive and was faster. There is one backup, and it is whole.
             Err(conflict @ store::Failure::Conflict(_)) => {
                 look::committed(self).await?.ok_or_else(|| self.repository_failure(&conflict))

@@ -84,7 +84,7 @@ impl Attempt<'_> {
         digest: Option<Digest>,
     ) -> Item<Option<RowId>> {
         let key = Key::object(self.task.id, folder.dir, path);
-        let file = folder.local.join(key.as_str());
-        Item { tag, file, framing: framing::of_path(framed, path), key, size, digest }
+        let (folder, file) = (folder.local.to_owned(), key.as_str().into());
+        Item { tag, folder, file, framing: framing::of_path(framed, path), key, size, digest }
     }
 }

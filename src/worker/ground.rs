@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{Method, Reason, ServerSeen},
     plan::{AttemptDir, Marker, Owner, RepositoryId, manifest::FORMAT},
-    store::{self, Key, Objects, Prefix, Problem, catalog},
+    store::{self, Key, Objects, Prefix, catalog},
     task::StorageTask,
 };
 
@@ -92,7 +92,7 @@ impl Attempt<'_> {
     async fn marker(&self) -> Result<Option<Marker>, Failure> {
         let found = catalog::marker(&*self.ports.repository).await.map_err(|e| self.repository_failure(&e))?;
         if let Some(marker) = &found {
-            own(marker, &self.task.storage)?;
+            catalog::own(marker, &self.task.storage.uid).map_err(|e| self.repository_failure(&e))?;
         }
         Ok(found)
     }
@@ -130,25 +130,18 @@ impl Attempt<'_> {
         })
     }
 
-    /// Writes the marker, or proves with the one that is there that the store refuses a second create.
+    /// Makes the repository ours. With a marker that was there before, it is found out whether the store refuses a
+    /// second create: without that, two workers cannot be told apart.
     async fn claim(&self, found: Option<Marker>, findings: &mut Findings) -> Result<RepositoryId, Failure> {
+        let repository = &*self.ports.repository;
+        let failed = |e| self.repository_failure(&e);
+        let wanted = new_marker(owner(&self.task.storage), self.watch.now());
         let existed = found.is_some();
-        let marker = found.unwrap_or_else(|| new_marker(owner(&self.task.storage), self.watch.now()));
-        let body = serde_json::to_vec(&marker).map_err(|e| Failure::new(Reason::Internal, e.to_string()))?;
-        match self.ports.repository.create(&Key::marker(), body.into()).await {
-            // The same bytes again: nothing was lost, but two workers could not be told apart.
-            Ok(()) if existed => {
-                findings.warn(Reason::ConditionalCreateMissing, "the store overwrites where it should refuse");
-                Ok(marker.repository)
-            }
-            Ok(()) => Ok(marker.repository),
-            Err(e) if e.problem == Problem::Taken && existed => Ok(marker.repository),
-            // Somebody was faster, or our reply was lost: what is there now decides.
-            Err(e) => match self.marker().await? {
-                Some(there) => Ok(there.repository),
-                None => Err(self.store_failure(&e)),
-            },
+        let marker = catalog::claim(repository, found, &wanted).await.map_err(failed)?;
+        if existed && catalog::overwrites(repository, &marker).await.map_err(failed)? {
+            findings.warn(Reason::ConditionalCreateMissing, "the store overwrites where it should refuse");
         }
+        Ok(marker.repository)
     }
 }
 
@@ -160,14 +153,4 @@ pub(super) fn new_marker(owner: Owner, now: Timestamp) -> Marker {
 /// The owner that this storage is.
 pub(super) fn owner(storage: &StorageTask) -> Owner {
     Owner { namespace: storage.namespace.clone(), name: storage.name.clone(), uid: storage.uid.clone() }
-}
-
-/// Refuses the repository of somebody else.
-pub(super) fn own(marker: &Marker, storage: &StorageTask) -> Result<(), Failure> {
-    let Owner { namespace, name, uid } = &marker.owner;
-    if *uid == storage.uid {
-        return Ok(());
-    }
-    let detail = format!("the repository belongs to BackupStorage {namespace}/{name} ({uid})");
-    Err(Failure::new(Reason::RepositoryForeign, detail))
 }

@@ -1,6 +1,6 @@
 //! Trying out a storage: what the store can do, whose repository it is, and what it holds.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::ready, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -15,6 +15,9 @@ use crate::{
     store::{Key, Objects, Prefix, Problem, catalog},
     task::{Location, ProbeTask},
 };
+
+/// Objects of probes older than this belong to nobody.
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// What a probe found.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +42,8 @@ async fn find(task: &ProbeTask, places: &Places, watch: &Watch) -> Result<Found,
         return Ok(found);
     }
     if let Some(marker) = &marker {
-        ground::own(marker, &task.storage)?;
+        catalog::own(marker, &task.storage.uid).map_err(|e| Failure::of_repository(places.kind, &e))?;
+        tidy(places).await?;
     }
     let capabilities = try_out(task, places).await?;
     if !capabilities.conditional_create {
@@ -48,10 +52,37 @@ async fn find(task: &ProbeTask, places: &Places, watch: &Watch) -> Result<Found,
         found.warnings.push(Warning { reason, message: message.into() });
     }
     let wanted = ground::new_marker(ground::owner(&task.storage), watch.now());
-    let marker = catalog::claim(repository, &wanted).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
+    // Somebody else may have come meanwhile, and not every store refuses a second create.
+    let claim = async { catalog::claim(repository, catalog::marker(repository).await?, &wanted).await };
+    let marker = claim.await.map_err(|e| Failure::of_repository(places.kind, &e))?;
     found.repository = Some(look(places, Some(&marker)).await?);
     found.capabilities = Some(capabilities);
     Ok(found)
+}
+
+/// Removes what earlier probes could not remove: it would only grow. The repository is known to be ours. What has no name
+/// of a probe's is somebody else's, and what is young may belong to a probe that is still at work.
+async fn tidy(places: &Places) -> Result<(), Failure> {
+    let failed = |e| Failure::of_store(places.kind, &e);
+    let now = millis(Uuid::now_v7());
+    let abandoned = |key: &Key| {
+        let written = key.probe_nonce().map(millis);
+        written.is_some_and(|written| written.saturating_add(ABANDONED.as_millis()) < now)
+    };
+    let found = places.repository.list(&Prefix::probe()).map_ok(|found| found.key);
+    let old: Vec<_> = found.try_filter(|key| ready(abandoned(key))).try_collect().await.map_err(failed)?;
+    if old.is_empty() {
+        return Ok(());
+    }
+    places.repository.delete(old).await.map_err(failed)
+}
+
+/// The time in a UUID of version 7, in ms since 1970; of any other it is a number too large to be in the past.
+fn millis(nonce: Uuid) -> u128 {
+    match nonce.get_version_num() {
+        7 => nonce.as_u128() >> 80,
+        _ => u128::MAX,
+    }
 }
 
 /// Write, read back, list, create twice, delete, list again.
@@ -61,11 +92,6 @@ async fn try_out(task: &ProbeTask, places: &Places) -> Result<Capabilities, Fail
     let nonce = Uuid::now_v7().to_string();
     let key = Key::probe(&nonce);
     let body = Bytes::from(format!("mo-backup {nonce}"));
-    // What earlier probes could not remove would only grow.
-    let old: Vec<_> = repository.list(&Prefix::probe()).map_ok(|f| f.key).try_collect().await.map_err(failed)?;
-    if !old.is_empty() {
-        repository.delete(old).await.map_err(failed)?;
-    }
     repository.put(&key, body.clone()).await.map_err(failed)?;
     let read = repository.read(&key, None).await.map_err(failed)?;
     let read = read.try_collect::<Vec<_>>().await.map_err(failed)?.concat();

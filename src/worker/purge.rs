@@ -1,6 +1,6 @@
 //! Removing a backup, if its object still wants that.
 
-use super::{Failure, Places, clean, ground};
+use super::{Failure, Places, clean};
 use crate::{
     api::{DeletionPolicy, Reason},
     store::{
@@ -24,7 +24,7 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
     let repository = &*places.repository;
     let failed = |e| Failure::of_repository(places.kind, &e);
     if let Some(marker) = catalog::marker(repository).await.map_err(failed)? {
-        ground::own(&marker, &task.storage)?;
+        catalog::own(&marker, &task.storage.uid).map_err(failed)?;
         let Purged { objects, bytes, kept } = catalog::purge(repository, task.id).await.map_err(failed)?;
         tracing::info!(objects, bytes, kept, "removed");
     }

@@ -113,11 +113,11 @@ impl Files {
 
     /// The server, with the login of its Secret.
     pub fn server(&self, cluster: &ClusterTask) -> Result<MatrixOne, Failure> {
-        let login = |name| required(&self.sql.join(name), Reason::LoginFailed);
+        let login = |name| required(&self.sql, name, Reason::LoginFailed);
         let user = login("username")?;
         let password = login("password")?;
         let authorities = if cluster.tls_ca {
-            let pem = required(&self.sql_ca.join("ca.crt"), Reason::ServerTlsUntrusted)?;
+            let pem = required(&self.sql_ca, "ca.crt", Reason::ServerTlsUntrusted)?;
             Some(pem.into_bytes())
         } else {
             None
@@ -166,17 +166,15 @@ fn bucket(s3: &S3Location) -> store::Place {
     }
 }
 
-/// A file of a Secret. Editors and `kubectl create secret --from-file` leave a line end behind, which is no part of it.
-fn required(path: &Path, reason: Reason) -> Result<String, Failure> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let bad = |detail: String| Failure::new(reason, format!("failed to read {name} of the Secret: {detail}"));
-    let text = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let text = String::from_utf8(text).map_err(|_| bad("it is no UTF-8".into()))?;
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() || text.contains('\0') {
-        return Err(bad("it is empty, or holds a NUL".into()));
-    }
-    Ok(text.to_owned())
+/// A file of a Secret that must be there.
+fn required(directory: &Path, name: &str, reason: Reason) -> Result<String, Failure> {
+    let why = match credentials::text(directory, name) {
+        Ok(Some(text)) if text.contains('\0') => "it holds a NUL".to_owned(),
+        Ok(Some(text)) => return Ok(text),
+        Ok(None) => "the Secret has no such key".to_owned(),
+        Err(why) => why,
+    };
+    Err(Failure::new(reason, format!("failed to read {name} of the Secret: {why}")))
 }
 
 #[cfg(test)]
@@ -196,6 +194,7 @@ mod tests {
     #[case(Some(&b"\n"[..]), Err("empty"))]
     #[case(Some(&b"canary\0"[..]), Err("NUL"))]
     #[case(Some(&b"\xffcanary"[..]), Err("UTF-8"))]
+    #[case(Some(&b"c".repeat((1 << 20) + 1)[..]), Err("longer than"))]
     #[case(None, Err("password"))]
     fn a_login_comes_from_files(#[case] password: Option<&[u8]>, #[case] expected: Result<&str, &str>) {
         let folder = tempfile::tempdir().unwrap();

@@ -17,18 +17,18 @@ use super::{
     rig::{Rig, Told, storage},
 };
 
-fn places(repository: &Memory) -> Places {
+pub fn places(repository: &Memory) -> Places {
     Places { repository: Arc::new(repository.clone()), kind: Place::Bucket, staging: None }
 }
 
 /// A watch that nobody hears from.
-fn quiet() -> Watch {
+pub fn quiet() -> Watch {
     let clock = Arc::new(|| Timestamp::UNIX_EPOCH);
     let limits = (Duration::from_secs(3600), Duration::from_secs(900));
     Watch::new(Arc::<Told>::default(), clock, "u-1", limits, CancellationToken::new())
 }
 
-fn subject() -> Subject {
+pub fn subject() -> Subject {
     Subject { namespace: "ns".into(), name: "main".into(), uid: "u".into(), attempt: 1, run: "u-1".into() }
 }
 

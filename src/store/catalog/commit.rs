@@ -14,51 +14,42 @@ const TRIES: u32 = 6;
 /// Pause before the second try; each next one is twice as long.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// How a commit ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Committed {
-    /// This call did it.
-    Now,
-    /// An earlier call with the same bytes had done it.
-    Before,
-}
-
 /// Commits a backup. The bytes are unique by their nonce, so that after an unclear reply the file itself tells whose
 /// commit it is, and sending the same bytes once more does no harm.
 ///
 /// A backup whose base or whose own objects were removed in the same moment is taken back: a removal first takes the
 /// entry of its backup away and then looks who needs its objects, a commit first adds its entry and then looks whether
 /// what it needs is still there; so one of the two sees the other.
-pub async fn commit(objects: &dyn Objects, catalog: &Catalog) -> Result<Committed, Failure> {
+pub async fn commit(objects: &dyn Objects, catalog: &Catalog) -> Result<(), Failure> {
     let key = Key::catalog(catalog.id);
     let body = Bytes::from(serde_json::to_vec(catalog).map_err(|e| damaged(&key, e.to_string()))?);
     if body.len() > CATALOG_MAX {
         return Err(damaged(&key, format!("it would be longer than {CATALOG_MAX} bytes")));
     }
     check(&key, catalog.id, &body)?;
-    let committed = create(objects, catalog, &key, body).await?;
+    create(objects, catalog, &key, body).await?;
     if let Err(gone) = still_there(objects, catalog).await {
         if !matches!(gone, Failure::Store(_)) {
             objects.delete(vec![key]).await?;
         }
         return Err(gone);
     }
-    Ok(committed)
+    Ok(())
 }
 
-async fn create(objects: &dyn Objects, catalog: &Catalog, key: &Key, body: Bytes) -> Result<Committed, Failure> {
+async fn create(objects: &dyn Objects, catalog: &Catalog, key: &Key, body: Bytes) -> Result<(), Failure> {
     // Some stores ignore the condition of a create and replace what is there.
     if let Some(found) = small(objects, key, CATALOG_MAX).await? {
-        return if found == body { Ok(Committed::Before) } else { Err(Failure::Conflict(catalog.id)) };
+        return if found == body { Ok(()) } else { Err(Failure::Conflict(catalog.id)) };
     }
     let mut pause = PAUSE;
     for tries in 1.. {
         let e = match objects.create(key, body.clone()).await {
-            Ok(()) => return Ok(Committed::Now),
+            Ok(()) => return Ok(()),
             Err(e) => e,
         };
         match small(objects, key, CATALOG_MAX).await? {
-            Some(found) if found == body => return Ok(Committed::Now),
+            Some(found) if found == body => return Ok(()),
             Some(_) => return Err(Failure::Conflict(catalog.id)),
             None if tries < TRIES && (e.temporary || e.problem == Problem::Taken) => {}
             None => return Err(e.into()),

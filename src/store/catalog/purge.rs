@@ -7,7 +7,7 @@ use super::{CATALOG_MAX, Entries, all, damaged, entries, small};
 use crate::{
     plan::{
         AttemptDir, BackupId, Catalog,
-        references::{Step, source_index, step},
+        references::{Step, needs, source_index, step},
     },
     store::{Failure, Key, Objects, Prefix},
 };
@@ -31,7 +31,7 @@ pub struct Purged {
 
 /// Removes a backup: its catalogue entry, and what lies in its folders and is needed by no other backup. What others
 /// need stays until the last of them is removed. Backups that were removed earlier and left such objects are looked
-/// through as well.
+/// through as well; what cannot be removed of those is no failure of this removal.
 pub async fn purge(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
     let mut sum = Purged::default();
     for _ in 0..TRIES {
@@ -109,8 +109,7 @@ async fn needing(objects: &dyn Objects, id: BackupId) -> Result<Vec<Catalog>, Fa
     if let Some(cause) = catalogue.unreadable.into_iter().find(foreign) {
         return Err(blocked(cause));
     }
-    let needs = |c: &Catalog| c.id != id && c.sources.iter().any(|s| s.backup == id);
-    let needing: Vec<_> = catalogue.catalogs.into_iter().filter(needs).collect();
+    let needing: Vec<_> = catalogue.catalogs.into_iter().filter(|catalog| needs(catalog, id)).collect();
     for catalog in &needing {
         entries(objects, catalog).await.map_err(blocked)?.verify().await.map_err(blocked)?;
     }
@@ -145,7 +144,13 @@ async fn sweep_others(objects: &dyn Objects, id: BackupId) -> Result<(), Failure
             Ok(other) if other == id => {}
             // Its entry is still there: that removal has only begun, and is not ours to go on with.
             Ok(other) if objects.stat(&Key::catalog(other)).await?.is_some() => {}
-            Ok(other) => drop(sweep(objects, other).await?),
+            Ok(other) => match sweep(objects, other).await {
+                Ok(_) => {}
+                // The store is out: what waits to be swept must not be forgotten because of it.
+                Err(Failure::Store(e)) if e.temporary => return Err(e.into()),
+                // The record stays, so that every later removal tries again.
+                Err(error) => tracing::warn!(backup = %other, %error, "sweeping a backup that was removed earlier"),
+            },
             Err(e) => tracing::warn!(error = %e, "a foreign file lies among the records of deleted backups"),
         }
     }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    plan::{ClusterSeen, Digest, Framing, History, Kind, Owner, RepositoryId, Source, Timestamp},
+    plan::{AttemptDir, ClusterSeen, Digest, Framing, History, Kind, Owner, RepositoryId, Source, Timestamp},
     store::{
         memory::{Fault, Memory},
         presence,
@@ -66,7 +66,7 @@ async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&
 
 async fn backup(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
     let catalog = prepare(memory, number, own, others).await;
-    assert_eq!(commit(memory, &catalog).await.unwrap(), Committed::Now);
+    commit(memory, &catalog).await.unwrap();
     catalog
 }
 
@@ -116,26 +116,20 @@ async fn what_is_committed_is_read() {
 }
 
 #[tokio::test]
-async fn a_large_list_is_sent_in_parts() {
+async fn a_catalogue_is_read_without_the_history_of_each_backup() {
     let memory = Memory::new();
-    let list = || {
-        (0..120_000_u64).map(|n| {
-            let hash =
-                Digest(std::array::from_fn(|i| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (i % 8 * 8)) as u8 ^ i as u8));
-            Entry { path: format!("tae/{n:08}"), size: n, sha256: hash, from: 0 }
-        })
-    };
-    let written = write_entries(&memory, (id(1), DIR), 1, list).await.unwrap();
-    let stored = memory.get(Key::entries(id(1), DIR).as_str()).unwrap();
-    assert_eq!((stored.len() as u64, written.totals.objects), (written.entries.bytes, 120_000));
-    assert!(memory.calls().iter().any(|c| c.starts_with("close")), "it was {} bytes", stored.len());
+    let history = History { snapshots: Some(vec!["daily".into()]), ..History::default() };
+    let catalog = Catalog { history, ..prepare(&memory, 1, &["mo_meta"], &[]).await };
+    commit(&memory, &catalog).await.unwrap();
+    assert_eq!(read(&memory, id(1)).await.unwrap().unwrap().history, catalog.history);
+    assert_eq!(all(&memory).await.unwrap().catalogs, [Catalog { history: History::default(), ..catalog }]);
 }
 
 #[tokio::test]
 async fn a_second_process_cannot_commit() {
     let memory = Memory::new();
     let catalog = backup(&memory, 1, &["mo_meta"], &[]).await;
-    assert_eq!(commit(&memory, &catalog).await.unwrap(), Committed::Before);
+    commit(&memory, &catalog).await.unwrap();
     let other = Catalog { nonce: "other".into(), ..catalog.clone() };
     assert!(matches!(commit(&memory, &other).await, Err(Failure::Conflict(_))));
     assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
@@ -148,7 +142,7 @@ async fn a_lost_reply_of_a_commit_is_settled_by_looking() {
         let catalog = prepare(&memory, 1, &["mo_meta"], &[]).await;
         let create = memory.calls().len() + 1;
         memory.fault(create, fault, || {});
-        assert_eq!(commit(&memory, &catalog).await.unwrap(), Committed::Now);
+        commit(&memory, &catalog).await.unwrap();
         assert!(memory.calls()[create].starts_with("create"));
         assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
     }
@@ -191,6 +185,22 @@ async fn removal_keeps_what_others_need_until_the_last_of_them_goes() {
     purge(&memory, id(3)).await.unwrap();
     assert_eq!(memory.keys(), Vec::<String>::new());
     assert_eq!(purge(&memory, id(3)).await.unwrap(), Purged::default());
+}
+
+#[tokio::test]
+async fn what_one_removal_cannot_finish_is_no_trouble_of_another() {
+    let memory = repository().await;
+    let held = Key::object(id(1), DIR, "tae/c");
+    memory.lock(held.as_str());
+    assert!(matches!(purge(&memory, id(1)).await, Err(Failure::Store(e)) if e.problem == Problem::Locked));
+    purge(&memory, id(3)).await.unwrap();
+    assert_eq!(below(&memory, 3), Vec::<String>::new());
+    assert_eq!(below(&memory, 1), ["tae/a", "tae/b", "tae/c"], "what others need, and what is held");
+    // The one that is held is looked for again.
+    assert!(memory.get(Key::trash(id(1)).as_str()).is_some());
+    purge(&memory, id(2)).await.unwrap();
+    assert_eq!(below(&memory, 1), ["tae/c"]);
+    assert_whole(&memory).await;
 }
 
 #[tokio::test]
@@ -285,9 +295,13 @@ fn marker_of(uid: &str) -> Marker {
 async fn a_repository_has_one_owner() {
     let memory = Memory::new();
     assert_eq!(marker(&memory).await.unwrap(), None);
-    let first = claim(&memory, &marker_of("1")).await.unwrap();
-    assert_eq!(claim(&memory, &marker_of("1")).await.unwrap(), first);
-    let refused = claim(&memory, &marker_of("2")).await.unwrap_err();
+    let first = claim(&memory, None, &marker_of("1")).await.unwrap();
+    assert_eq!(claim(&memory, None, &marker_of("1")).await.unwrap(), first);
+    // The UID tells who it is; an object that has one can have no other name.
+    let mut again = marker_of("1");
+    again.owner.name = "another".into();
+    assert_eq!(claim(&memory, None, &again).await.unwrap(), first);
+    let refused = claim(&memory, None, &marker_of("2")).await.unwrap_err();
     assert!(refused.to_string().contains("ns/store"), "{refused}");
     assert_eq!(marker(&memory).await.unwrap(), Some(first));
 }
@@ -295,9 +309,9 @@ async fn a_repository_has_one_owner() {
 #[tokio::test]
 async fn a_lost_reply_of_a_claim_does_not_matter() {
     let memory = Memory::new();
-    memory.fault(1, Fault::Lost, || {});
+    memory.fault(0, Fault::Lost, || {});
     let wanted = marker_of("1");
-    assert_eq!(claim(&memory, &wanted).await.unwrap(), wanted);
+    assert_eq!(claim(&memory, None, &wanted).await.unwrap(), wanted);
 }
 
 #[rstest]

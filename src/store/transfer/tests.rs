@@ -23,9 +23,16 @@ fn framed(content: &[u8]) -> Vec<u8> {
 }
 
 fn item(folder: &Path, name: &str, framing: Framing, stored: &[u8]) -> Item<String> {
-    let file = folder.join(name);
-    std::fs::write(&file, stored).unwrap();
-    Item { tag: name.into(), file, framing, key: Key::probe(name), size: None, digest: None }
+    std::fs::write(folder.join(name), stored).unwrap();
+    Item {
+        tag: name.into(),
+        folder: folder.into(),
+        file: name.into(),
+        framing,
+        key: Key::probe(name),
+        size: None,
+        digest: None,
+    }
 }
 
 async fn run(
@@ -124,10 +131,17 @@ async fn damaged_frames_are_found(#[case] stored: &[u8], #[case] why: &str) {
 async fn missing_files_and_links_are_refused() {
     let (folder, memory) = (tempfile::tempdir().unwrap(), Memory::new());
     let real = item(folder.path(), "real", Framing::Raw, b"secret");
-    std::os::unix::fs::symlink(&real.file, folder.path().join("link")).unwrap();
-    let link = Item { file: folder.path().join("link"), ..real.clone() };
+    std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+    let link = Item { file: "link".into(), ..real.clone() };
     assert!(matches!(run(&memory, vec![link], &CancellationToken::new()).await.0, Err(Failure::Differs { .. })));
-    let missing = Item { file: folder.path().join("none"), ..real };
+    // Whoever writes the folder must not choose from where we read.
+    let outside = tempfile::tempdir().unwrap();
+    let _secret = item(outside.path(), "key", Framing::Raw, b"canary");
+    std::os::unix::fs::symlink(outside.path(), folder.path().join("gc")).unwrap();
+    let beyond = Item { file: "gc/key".into(), ..real.clone() };
+    assert!(matches!(run(&memory, vec![beyond], &CancellationToken::new()).await.0, Err(Failure::Differs { .. })));
+    assert_eq!(memory.keys(), Vec::<String>::new());
+    let missing = Item { file: "none".into(), ..real };
     assert!(matches!(run(&memory, vec![missing], &CancellationToken::new()).await.0, Err(Failure::Local { .. })));
 }
 

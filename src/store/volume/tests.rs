@@ -112,3 +112,18 @@ async fn a_volume_that_is_not_mounted_is_no_empty_one() {
     assert_eq!(volume.list(&Prefix::all()).try_next().await.unwrap_err().problem, Problem::NoBucket);
     assert_eq!(volume.put(&key("a"), Bytes::new()).await.unwrap_err().problem, Problem::NoBucket);
 }
+
+/// `/proc` cannot be flushed: everything works but the last step.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_failed_flush_is_told_as_what_it_is() {
+    use std::os::fd::AsRawFd as _;
+    let real = tempfile::tempdir().unwrap();
+    let opened = File::open(real.path()).unwrap();
+    let volume = Volume::open(Path::new("/proc/self/fd"), &opened.as_raw_fd().to_string()).unwrap();
+    let put = volume.put(&key("a"), Bytes::from_static(b"1")).await.unwrap_err();
+    assert!(put.problem != Problem::Missing && real.path().join("a").exists(), "{put:?}");
+    let writer = volume.writer(&key("b"), 0).await.unwrap();
+    let closed = writer.close().await.unwrap_err();
+    assert!(closed.problem != Problem::Missing && real.path().join("b").exists(), "{closed:?}");
+}
