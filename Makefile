@@ -5,11 +5,14 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+IMAGE_ROOT ?= $(TARGET)/image
+IMAGE_PROFILE ?= release
 BIN := $(or $(MO_BACKUP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mo-backup)/bin
 export CARGO_TERM_COLOR ?= auto
 say = printf '\n== %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
-.PHONY: help check-machine tools demo test unit chart e2e sweep lint clean
+.PHONY: help check-machine check-node tools demo test unit chart e2e sweep node-test image-root lint clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -20,6 +23,9 @@ check-machine: ## says plainly which program this machine lacks
 	  command -v $$program > /dev/null || missing="$$missing $$program"
 	done
 	[ -z "$$missing" ] || { echo "missing on this machine:$$missing (needed: Rust, Go 1.26, a C compiler, git, openssl, curl, util-linux)" >&2; exit 1; }
+
+check-node: ## says plainly what this machine lacks for a real node, and the command that installs it
+	@bash e2e/cluster/node.sh check
 
 tools: check-machine ## builds Kubernetes, etcd, Helm, two S3 servers and MatrixOne from pinned sources, once
 	@nice bash e2e/cluster/build.sh matrixone etcd s3 kube helm minio
@@ -54,6 +60,22 @@ e2e: tools ## the end-to-end tests on a real control plane, S3 and MatrixOne (ro
 sweep: tools ## the end-to-end tests with every crash point instead of a sample: long
 	@$(call say,end-to-end tests with every crash point)
 	E2E_SWEEP=1 $(CARGO) test --test e2e -- $(TEST) < /dev/null
+
+node-test: check-machine check-node tools ## the shipped image, installed by Helm on a real kubelet (root, five Debian packages)
+	@$(call say,CoreDNS and the image)
+	nice bash e2e/cluster/build.sh coredns
+	$(MAKE) --no-print-directory image-root
+	$(call say,end-to-end test on a kubelet node)
+	IMAGE_ROOT=$(IMAGE_ROOT) $(CARGO) test --test e2e -- kubelet:: < /dev/null
+
+# crt-static: the program brings its C library along, so the image needs none and runs on any kernel of its architecture.
+# It goes to the last crate alone; as a RUSTFLAGS it would break procedural macros.
+image-root: ## lays out the files of the image in IMAGE_ROOT; the Dockerfile does the same
+	@$(CARGO) rustc --locked --profile $(IMAGE_PROFILE) --bin mo-backup -- -C target-feature=+crt-static
+	built=$(TARGET)/$(if $(filter dev,$(IMAGE_PROFILE)),debug,$(IMAGE_PROFILE))/mo-backup
+	install -D -m 0755 "$$built" $(IMAGE_ROOT)/usr/local/bin/mo-backup
+	install -D -m 0644 /etc/ssl/certs/ca-certificates.crt $(IMAGE_ROOT)/etc/ssl/certs/ca-certificates.crt
+	install -D -m 0644 LICENSE $(IMAGE_ROOT)/LICENSE
 
 lint: ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
 	@$(CARGO) fmt --all --check

@@ -13,6 +13,7 @@ mod double_to_bucket;
 mod faults;
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
+mod kubelet;
 mod refusals;
 mod rights;
 mod scene;
@@ -28,6 +29,6 @@ mod tls;
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
-    let broken = [tls::tests(), faults::tests(), crash::tests()];
+    let broken = [tls::tests(), faults::tests(), crash::tests(), kubelet::tests()];
     harness::trial::run(rig.into_iter().chain(product).chain(broken).flatten().collect())
 }

@@ -13,9 +13,8 @@ use tokio::process::Command;
 use super::container::Image;
 use super::node::{self, Node};
 use super::ports::{self, Ports};
-use super::programs;
 use super::run_folder::{Identity, RunFolder, tail};
-use super::wait;
+use super::{kubelet, product, programs, wait};
 
 /// The operator and the worker.
 pub const IMAGE: &str = "localhost/mo-backup:dev";
@@ -32,11 +31,13 @@ pub struct Options {
     pub nodes: usize,
     /// A lost node is NotReady after 8 s and its Pods are evicted 5 s later, instead of 40 s and 5 min.
     pub quick_node_loss: bool,
+    /// One node with a real kubelet instead of process nodes.
+    pub kubelet: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { audit: false, fsync: false, nodes: 1, quick_node_loss: false }
+        Options { audit: false, fsync: false, nodes: 1, quick_node_loss: false, kubelet: false }
     }
 }
 
@@ -59,9 +60,16 @@ impl Cluster {
         }
         let folder = RunFolder::create("cluster")?;
         let ports = ports::reserve()?;
+        if options.kubelet {
+            kubelet::prepare(folder.path()).await?;
+        }
         up(&folder, &ports, &options).await?;
         let client = Client::try_from(config(&folder, "admin").await?)?;
         let mut cluster = Cluster { nodes: Vec::new(), client, options, folder, ports };
+        if cluster.options.kubelet {
+            kubelet::script(cluster.folder.path(), &["start"]).await?;
+            return Ok(cluster);
+        }
         for number in 1..=cluster.options.nodes {
             let node = cluster.join(&format!("node{number}")).await?;
             cluster.nodes.push(node);
@@ -141,14 +149,14 @@ impl Cluster {
 
     pub async fn kubectl_with(&self, args: &[&str], input: &str) -> anyhow::Result<String> {
         let mut command = Command::new(programs::path("kubectl")?);
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).env("NO_PROXY", "*");
         programs::output(&mut command, input).await
     }
 
     pub async fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(programs::path("helm")?);
         let home = self.folder.path().join("helm");
-        command.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).env("NO_PROXY", "*");
         for part in ["CACHE", "CONFIG", "DATA"] {
             command.env(format!("HELM_{part}_HOME"), home.join(part));
         }
@@ -183,6 +191,12 @@ impl Cluster {
                 text.extend(["$ kubectl ", &what.join(" "), "\n", &found, "\n"]);
             }
         }
+        if self.options.kubelet {
+            let logs = ["logs", "--prefix", "--tail=40", "-l", "app.kubernetes.io/name=mo-backup", "-n"];
+            for place in [namespace, product::NAMESPACE] {
+                text += &self.kubectl(&[&logs[..], &[place]].concat()).await.unwrap_or_default();
+            }
+        }
         text + &self.nodes.iter().map(|node| node.tails(namespace, 40)).collect::<String>()
     }
 
@@ -195,7 +209,9 @@ impl Cluster {
 async fn up(folder: &RunFolder, ports: &Ports, options: &Options) -> anyhow::Result<()> {
     let mut command = Command::new("bash");
     command.arg(programs::script("up.sh")).env("BIN", programs::folder()).env("RUN", folder.path());
-    command.env("ADDR", "127.0.0.1").env("PORT", ports.first.to_string());
+    // The user's proxy is no way to a server of this machine.
+    command.env("NO_PROXY", "*").env("no_proxy", "*").env("PORT", ports.first.to_string());
+    command.env("ADDR", if options.kubelet { kubelet::ADDRESS } else { "127.0.0.1" });
     command.env("AUDIT", if options.audit { "1" } else { "0" }).env("FSYNC", if options.fsync { "1" } else { "0" });
     if options.quick_node_loss {
         command.env("KCM_ARGS", "--node-monitor-period=1s --node-monitor-grace-period=8s");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
-use super::matrixone;
 use super::rig::Rig;
+use super::{image, matrixone};
 
 type Body = Box<dyn for<'a> FnOnce(&'a Rig) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'a>> + Send>;
 
@@ -23,6 +23,8 @@ pub enum Need {
     WritesToS3,
     /// Too long for every run: `make sweep`.
     Sweep,
+    /// containerd, runc and three more packages, and the image: `make node-test`.
+    Kubelet,
 }
 
 impl Need {
@@ -37,7 +39,10 @@ impl Need {
                 Some("needs MatrixOne 4.2 or newer, which writes to S3 itself: name a mo-service in MATRIXONE_BIN")
             }
             Need::Sweep if !sweeping => Some("takes long: run it with `make sweep`"),
-            Need::Nothing | Need::NewMatrixOne | Need::WritesToS3 | Need::Sweep => None,
+            Need::Kubelet if !image::is_given() => {
+                Some("needs a kubelet with containerd and the shipped image: run it with `make node-test`")
+            }
+            Need::Nothing | Need::NewMatrixOne | Need::WritesToS3 | Need::Sweep | Need::Kubelet => None,
         }
     }
 }

@@ -97,6 +97,8 @@ pub enum Ending {
     Failed {
         /// In Kubernetes' words.
         detail: String,
+        /// Why Kubernetes ended the Pod, if it did.
+        taken: Option<String>,
     },
     /// Somebody deleted its Job.
     Vanished,
@@ -216,7 +218,8 @@ impl Open<'_> {
                     }
                     None => detail.clone(),
                 };
-                Ending::Failed { detail }
+                let taken = self.pods().find_map(|p| Some(format!("Pod {}: {}", p.name, p.taken.as_ref()?)));
+                Ending::Failed { detail, taken }
             }
         }
     }
@@ -242,7 +245,16 @@ pub fn judge(record: &AttemptRecord, ending: &Ending, said: Option<&Said>) -> Ve
         let message = said.message.clone().unwrap_or_default();
         return match said.outcome {
             Outcome::Succeeded => Verdict::Done,
-            Outcome::Interrupted => Verdict::Again(reason.unwrap_or(Reason::Interrupted), message),
+            Outcome::Interrupted => {
+                let message = match ending {
+                    // The worker knows that it was told to stop; Kubernetes knows why.
+                    Ending::Failed { taken: Some(taken), detail: _ } => {
+                        format!("{}. {taken}", message.trim_end_matches('.'))
+                    }
+                    Ending::Failed { taken: None, detail: _ } | Ending::Complete | Ending::Vanished => message,
+                };
+                Verdict::Again(reason.unwrap_or(Reason::Interrupted), message)
+            }
             Outcome::Failed => {
                 let reason = reason.unwrap_or(Reason::Internal);
                 if said.retryable { Verdict::Again(reason, message) } else { Verdict::Never(reason, message) }
@@ -257,7 +269,7 @@ pub fn judge(record: &AttemptRecord, ending: &Ending, said: Option<&Said>) -> Ve
         Ending::Complete => {
             Verdict::Again(Reason::WorkerFailed, "the worker ended without a report, though with exit code 0".into())
         }
-        Ending::Failed { detail } => {
+        Ending::Failed { detail, taken: _ } => {
             Verdict::Again(Reason::WorkerFailed, format!("the worker ended without a report. {detail}"))
         }
         Ending::Vanished => {

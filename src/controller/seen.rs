@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{ContainerStatus, Pod},
+    core::v1::{ContainerStatus, Pod, PodStatus},
 };
 
 use super::job::{RUN_LABEL, WORKER};
@@ -75,6 +75,8 @@ pub struct PodSeen {
     pub waiting: Option<String>,
     /// How the container or the Pod ended, in Kubernetes' words.
     pub ended: Option<String>,
+    /// Why Kubernetes ended it, if it did: an eviction, a preemption, a shutdown of the node.
+    pub taken: Option<String>,
     /// The termination message: a hint, no verdict.
     pub last_words: Option<String>,
 }
@@ -110,7 +112,7 @@ fn job_end(job: &Job) -> Option<JobEnd> {
 }
 
 fn words(reason: Option<&str>, message: Option<&str>) -> String {
-    match (reason.filter(|r| !r.is_empty()), message.filter(|m| !m.is_empty())) {
+    match (reason.filter(|r| !r.is_empty()), message.map(str::trim).filter(|m| !m.is_empty())) {
         (Some(reason), Some(message)) => format!("{reason}: {message}"),
         (Some(one), None) | (None, Some(one)) => one.to_owned(),
         (None, None) => String::new(),
@@ -130,10 +132,14 @@ impl PodSeen {
         let container = status.container_statuses.iter().flatten().find(|c| c.name == WORKER);
         let terminated = container.and_then(|c| c.state.as_ref()?.terminated.as_ref());
         let scheduling = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
-        let ended = terminated
-            .map(|t| format!("{}, exit code {}", t.reason.as_deref().unwrap_or("Terminated"), t.exit_code))
-            .or_else(|| (!alive).then(|| words(status.reason.as_deref(), status.message.as_deref())))
-            .filter(|w| !w.is_empty());
+        let ended =
+            terminated.map(|t| format!("{}, exit code {}", t.reason.as_deref().unwrap_or("Terminated"), t.exit_code));
+        let taken = taken(&status).filter(|_| !alive);
+        let ended = match (ended, &taken) {
+            // An evicted worker was killed as well; that alone would hide why.
+            (Some(container), Some(pod)) => Some(format!("{pod} ({container})")),
+            (container, pod) => container.or_else(|| pod.clone()),
+        };
         Some(Self {
             name: pod.metadata.name.clone()?,
             run: run.clone(),
@@ -147,9 +153,19 @@ impl PodSeen {
                 .or_else(|| scheduling.map(|c| words(c.reason.as_deref(), c.message.as_deref())))
                 .filter(|w| !w.is_empty()),
             ended,
+            taken,
             last_words: terminated.and_then(|t| t.message.clone()).filter(|m| !m.is_empty()),
         })
     }
+}
+
+/// What the kubelet says of a Pod that it has ended, or who else is named as the cause of its end.
+fn taken(status: &PodStatus) -> Option<String> {
+    let disruption = status.conditions.iter().flatten().find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
+    Some(words(status.reason.as_deref(), status.message.as_deref()))
+        .filter(|w| !w.is_empty())
+        .or_else(|| disruption.map(|c| words(c.reason.as_deref(), c.message.as_deref())))
+        .filter(|w| !w.is_empty())
 }
 
 fn started(container: &ContainerStatus) -> Option<Timestamp> {
@@ -157,3 +173,6 @@ fn started(container: &ContainerStatus) -> Option<Timestamp> {
     let running = state.running.as_ref().and_then(|r| r.started_at.as_ref());
     running.or_else(|| state.terminated.as_ref().and_then(|t| t.started_at.as_ref())).map(|t| t.0)
 }
+
+#[cfg(test)]
+mod tests;

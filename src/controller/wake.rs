@@ -122,7 +122,7 @@ fn waiting_for(backups: &Store<Backup>, storage: &PartialObjectMeta<BackupStorag
     backups.state().iter().filter(concerned).map(|b| ObjectRef::from_obj(&**b)).collect()
 }
 
-/// Changes of BackupStorages, for the Backups that name them.
+/// Changes of `BackupStorage`s, for the Backups that name them.
 pub fn by_storages(ctx: &Context, scope: Option<&str>, backups: Store<Backup>) -> Wakes<Backup> {
     let storages = api::<PartialObjectMeta<BackupStorage>>(ctx, scope);
     wakes(storages, watcher::Config::default(), move |storage| waiting_for(&backups, &storage))
@@ -194,7 +194,9 @@ mod tests {
     /// What is woken in each of two namespaces by these events.
     async fn woken(events: &[watcher::Event<Backup>]) -> Vec<Vec<String>> {
         let (bell, heard) = bell(2);
-        events.iter().for_each(|event| bell.ring(event));
+        for event in events {
+            bell.ring(event);
+        }
         drop(bell);
         let mut woken = vec![];
         for heard in heard {

@@ -340,6 +340,7 @@ fn pod(job: &str, run: &str, now: Timestamp) -> PodSeen {
         started: Some(now),
         waiting: None,
         ended: None,
+        taken: None,
         last_words: None,
     }
 }

@@ -25,6 +25,7 @@ fn pod(change: impl FnOnce(&mut PodSeen)) -> PodSeen {
         started: Some(t(10)),
         waiting: None,
         ended: None,
+        taken: None,
         last_words: None,
     };
     change(&mut pod);
@@ -133,9 +134,28 @@ fn an_end_is_told_in_the_words_of_the_pod() {
         }),
     );
     match stage(&recorded(), &workers, false, None, 20) {
-        Stage::Over(Ending::Failed { detail }) => assert!(detail.contains("OOMKilled"), "{detail}"),
+        Stage::Over(Ending::Failed { detail, taken: None }) => assert!(detail.contains("OOMKilled"), "{detail}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_worker_that_was_told_to_stop_does_not_hide_who_did() {
+    let workers = with(
+        job(|j| j.end = Some(JobEnd::Failed { detail: "BackoffLimitExceeded".into() })),
+        pod(|p| {
+            p.alive = false;
+            p.taken = Some("Evicted: too much in tmp".into());
+        }),
+    );
+    let Stage::Over(ending) = stage(&recorded(), &workers, true, None, 20) else { panic!("not over") };
+    let told = said(Outcome::Interrupted, "Interrupted", true)
+        .map(|said| Said { message: Some("told to stop.".into()), ..said });
+    let verdict = judge(&recorded(), &ending, told.as_ref());
+    assert_eq!(
+        verdict,
+        Verdict::Again(Reason::Interrupted, "told to stop. Pod b-1-x: Evicted: too much in tmp".into())
+    );
 }
 
 fn said(outcome: Outcome, reason: &str, retryable: bool) -> Option<Said> {
@@ -167,7 +187,7 @@ fn a_verdict_follows_from_report_and_order(
 
 #[rstest]
 #[case(Ending::Complete, Reason::WorkerFailed)]
-#[case(Ending::Failed { detail: "x".into() }, Reason::WorkerFailed)]
+#[case(Ending::Failed { detail: "x".into(), taken: None }, Reason::WorkerFailed)]
 #[case(Ending::Vanished, Reason::JobVanished)]
 fn without_a_report_an_attempt_is_repeated(#[case] ending: Ending, #[case] expected: Reason) {
     match judge(&recorded(), &ending, None) {
