@@ -53,9 +53,10 @@ chart: tools ## renders the chart with Helm and judges what comes out
 	@$(call say,chart)
 	HELM=$(BIN)/helm $(CARGO) test --test chart -- --include-ignored
 
+# The tests mostly wait: four at a time keep two processors busy.
 e2e: tools ## the end-to-end tests on a real control plane, S3 and MatrixOne (root); TEST=name runs some
 	@$(call say,end-to-end tests)
-	$(CARGO) test --test e2e -- $(TEST) < /dev/null
+	$(CARGO) test --test e2e -- --test-threads=4 $(TEST) < /dev/null
 
 sweep: tools ## the end-to-end tests with every crash point instead of a sample: long
 	@$(call say,end-to-end tests with every crash point)

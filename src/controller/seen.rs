@@ -19,14 +19,6 @@ pub struct Workers {
     pub stranger: Option<String>,
 }
 
-impl Workers {
-    /// Whether a Pod of any run may still be at work.
-    #[must_use]
-    pub fn any_alive(&self) -> bool {
-        self.pods.iter().any(|p| p.alive)
-    }
-}
-
 /// A Job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSeen {
