@@ -7,6 +7,7 @@ mod clean;
 mod commit;
 mod copy;
 mod failure;
+mod farewell;
 mod ground;
 mod look;
 mod method;

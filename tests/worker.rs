@@ -6,6 +6,8 @@ mod crash;
 mod double;
 #[path = "worker/end.rs"]
 mod end;
+#[path = "worker/halfway.rs"]
+mod halfway;
 #[path = "worker/keep.rs"]
 mod keep;
 #[path = "worker/process.rs"]

@@ -1,8 +1,8 @@
 //! One attempt of a backup, from the first look to the commit.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Failure, Watch, clean, look,
@@ -14,11 +14,11 @@ use crate::{
     api::{BackupReport, Reason, TakenType},
     plan::AttemptDir,
     sql::Server,
-    store::{Keys, Objects},
+    store::{Keys, Objects, Patience, Prefix, Retrying},
     task::BackupTask,
 };
 
-/// What a backup works with.
+/// What a backup works with. The places are bare: the backup itself repeats what may be repeated.
 #[derive(Clone)]
 pub struct Ports {
     /// The repository.
@@ -29,6 +29,19 @@ pub struct Ports {
     pub server: Arc<dyn Server>,
     /// Keys of the store, for a BACKUP that writes there itself.
     pub keys: Option<Keys>,
+    /// How long a place is asked again while its trouble may pass.
+    pub patience: Patience,
+}
+
+impl Ports {
+    /// The same, with calls to the places that are repeated until the token is cancelled.
+    fn patient(&self, stop: &CancellationToken) -> Self {
+        let patient = |objects: &Arc<dyn Objects>| -> Arc<dyn Objects> {
+            Arc::new(Retrying::new(objects.clone(), self.patience, stop.clone()))
+        };
+        let staging = self.staging.as_ref().map(|s| Staging { objects: patient(&s.objects), folder: s.folder.clone() });
+        Self { repository: patient(&self.repository), staging, ..self.clone() }
+    }
 }
 
 /// A folder shared with MatrixOne, as the worker sees it.
@@ -43,13 +56,16 @@ pub struct Staging {
 /// Takes a backup, or says why not. Progress is told on the way; the report is the caller's to tell.
 pub async fn backup(task: &BackupTask, ports: &Ports, watch: &Watch) -> BackupReport {
     let mut findings = Findings::default();
-    let attempt = Attempt { task, ports, watch };
+    let (patient, lasting) = (ports.patient(watch.token()), ports.patient(&CancellationToken::new()));
+    let attempt = Attempt { task, ports: &patient, lasting: &lasting, watch };
     // In one task on purpose: when the work hangs, the heartbeat stops too, and the operator notices.
     let result = tokio::select! {
         biased;
-        result = attempt.run(&mut findings) => result,
+        // On the heap: what an attempt holds between its steps is too much for a stack.
+        result = Box::pin(attempt.run(&mut findings)) => result,
         never = watch.beat() => match never {},
     };
+    let result = result.map_err(|failure| watch.ended(failure));
     match &result {
         Ok(taken) => tracing::info!(objects = taken.catalog.totals.objects, "committed"),
         Err(failure) => tracing::error!(reason = %failure.reason, detail = failure.detail, "failed"),
@@ -57,40 +73,51 @@ pub async fn backup(task: &BackupTask, ports: &Ports, watch: &Watch) -> BackupRe
     report::backup(task, &result, &findings, watch.began())
 }
 
-/// How long a worker that must stop clears up.
-const LITTLE_TIME: Duration = Duration::from_secs(4);
-
 /// What an attempt's steps share.
 #[derive(Clone, Copy)]
 pub(super) struct Attempt<'a> {
     pub task: &'a BackupTask,
+    /// What it works with, until it must stop.
     pub ports: &'a Ports,
+    /// The same for what is done to its end though the attempt must stop.
+    pub lasting: &'a Ports,
     pub watch: &'a Watch,
 }
 
 impl Attempt<'_> {
     async fn run(&self, findings: &mut Findings) -> Result<Taken, Failure> {
-        let Self { task, watch, ports: _ } = self;
+        let Self { task, watch, .. } = self;
         watch.step("looking");
         if task.storage.read_only {
             let detail = format!("BackupStorage {} is read-only", task.storage.name);
             return Err(Failure::new(Reason::StorageReadOnly, detail));
         }
-        let looked = watch.soon(Asked::Store(self.place()), look::committed(self));
-        let taken = match watch.race(looked).await?? {
+        let looked = watch.soon(Asked::Store(self.place()), look::entry(self));
+        let found = watch.race(looked).await??;
+        let found = match found {
+            Some(catalog) => watch.race(look::whole(self, catalog, findings)).await??,
+            None => None,
+        };
+        let taken = match found {
             Some(committed) => committed,
             None => self.make(findings).await?,
         };
         watch.step("clearing up");
-        if watch.race(clean::staging(self, findings)).await.is_ok() {
-            let swept = watch.race(clean::other_attempts(self, taken.catalog.attempt)).await;
+        // A replacement may be at work below the same folder.
+        if watch.still_counts().await.is_ok() {
+            let swept = watch.finish(self.clear_up(&taken, findings)).await;
             tracing::debug!(whole = swept.is_ok(), "cleared up");
         }
         Ok(taken)
     }
 
+    async fn clear_up(&self, taken: &Taken, findings: &mut Findings) {
+        clean::staging(self, &[Prefix::backup(self.task.id)], findings).await;
+        clean::other_attempts(self, taken.catalog.attempt).await;
+    }
+
     async fn make(&self, findings: &mut Findings) -> Result<Taken, Failure> {
-        let Self { task, watch, ports: _ } = self;
+        let Self { task, watch, .. } = self;
         let ground = watch.race(self.prepare(findings)).await??;
         let base = watch.race(self.base(&ground, findings)).await??;
         findings.kind = Some(if base.is_some() { TakenType::Incremental } else { TakenType::Full });
@@ -102,13 +129,14 @@ impl Attempt<'_> {
         match taken {
             Ok(taken) => Ok(taken),
             Err(trouble) => {
-                // What a failed attempt has staged helps nobody. One that must stop has little time for it.
-                if !watch.is_superseded() {
-                    let limit = if watch.token().is_cancelled() { LITTLE_TIME } else { task.stall_deadline };
-                    let cleared = timeout(limit, clean::staging(self, findings)).await;
+                let failure = watch.ended(trouble.into());
+                // What a failed attempt has staged helps nobody. What lies beside it can be of its replacement.
+                if watch.still_counts().await.is_ok() && !watch.is_superseded() {
+                    let own = [false, true].map(|fallback| Prefix::attempt(task.id, AttemptDir { fallback, ..first }));
+                    let cleared = watch.finish(clean::staging(self, &own, findings)).await;
                     tracing::debug!(cleared = cleared.is_ok(), "the attempt failed");
                 }
-                Err(trouble.into())
+                Err(failure)
             }
         }
     }

@@ -19,11 +19,13 @@ impl Attempt<'_> {
             BackupType::Auto | BackupType::Incremental => {}
         }
         self.watch.step("choosing a base");
-        let catalog::All { catalogs, unreadable } =
+        let catalog::All { mut catalogs, unreadable } =
             catalog::all(&*self.ports.repository).await.map_err(|e| self.repository_failure(&e))?;
         for failure in &unreadable {
             tracing::warn!(%failure, "no base");
         }
+        // A commit of ours that was taken back can have been a base before; nothing stands on itself.
+        catalogs.retain(|c| c.sources.iter().all(|s| s.backup != task.id));
         let mut session = self.ports.server.connect().await?;
         let now = preflight::clock(&mut *session).await?;
         let wanted = Wanted {

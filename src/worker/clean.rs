@@ -7,30 +7,55 @@ use futures::TryStreamExt as _;
 use super::{Staging, backup::Attempt, report::Findings};
 use crate::{
     api::Reason,
-    plan::AttemptDir,
-    store::{self, Key, Objects, Prefix},
+    plan::{AttemptDir, BackupId, Catalog},
+    store::{self, Key, Objects, Prefix, Problem, catalog},
 };
 
 /// Keys that are deleted at once.
 const BATCH: usize = 1000;
 
-/// Empties the staging folder of this backup, earlier attempts included. What cannot be removed is a warning.
-pub(super) async fn staging(attempt: &Attempt<'_>, findings: &mut Findings) {
-    let Some(staging) = &attempt.ports.staging else { return };
+/// Empties folders of this backup in the staging folder, also when the attempt must stop. What cannot be removed is a
+/// warning.
+pub(super) async fn staging(attempt: &Attempt<'_>, folders: &[Prefix], findings: &mut Findings) {
+    let Some(staging) = &attempt.lasting.staging else { return };
     attempt.watch.step("emptying the staging folder");
-    let prefix = Prefix::backup(attempt.task.id);
-    if let Err(why) = empty_folder(staging, &prefix).await {
-        tracing::warn!(why, "emptying the staging folder");
-        findings.warn(Reason::StagingNotEmptied, format!("{prefix} in the staging folder: {why}"));
+    for prefix in folders {
+        if let Err(why) = empty_folder(staging, prefix).await {
+            tracing::warn!(%why, "emptying the staging folder");
+            findings.warn(Reason::StagingNotEmptied, format!("{prefix} in the staging folder: {why}"));
+        }
+    }
+}
+
+/// What could not be emptied.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct NotEmpty {
+    /// What is in the way, in words.
+    pub why: String,
+    /// Whether it is the same the next time: we may not, or there is no such place.
+    pub lasting: bool,
+}
+
+impl From<store::Error> for NotEmpty {
+    fn from(error: store::Error) -> Self {
+        let lasting = matches!(error.problem, Problem::Denied | Problem::NoCredentials | Problem::NoBucket);
+        Self { why: error.to_string(), lasting }
+    }
+}
+
+impl From<std::io::Error> for NotEmpty {
+    fn from(error: std::io::Error) -> Self {
+        Self { why: error.to_string(), lasting: error.kind() == ErrorKind::PermissionDenied }
     }
 }
 
 /// Removes the files below the prefix, and the folders, also those that MatrixOne made and put nothing into.
-pub(super) async fn empty_folder(staging: &Staging, prefix: &Prefix) -> Result<(), String> {
+pub(super) async fn empty_folder(staging: &Staging, prefix: &Prefix) -> Result<(), NotEmpty> {
     empty(&*staging.objects, prefix, |_| true).await?;
     let folder = staging.folder.join(prefix.as_str());
     match tokio::fs::remove_dir_all(&folder).await {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
         Ok(()) | Err(_) => {}
     }
     // The folder of all backups goes with the last of them.
@@ -44,24 +69,46 @@ pub(super) async fn empty_folder(staging: &Staging, prefix: &Prefix) -> Result<(
 }
 
 /// Removes what earlier attempts of this backup have left in the repository. Only the committed attempt counts from now
-/// on, and no other backup can refer to what was never committed.
+/// on. An earlier one whose commit was taken back can have become somebody's base before; then nothing is removed.
 pub(super) async fn other_attempts(attempt: &Attempt<'_>, committed: AttemptDir) {
     attempt.watch.step("removing what earlier attempts left");
     let kept = Prefix::attempt(attempt.task.id, committed);
     let other = |key: &Key| key.below(&kept).is_none();
-    if let Err(why) = empty(&*attempt.ports.repository, &Prefix::backup(attempt.task.id), other).await {
-        tracing::warn!(why, "removing what earlier attempts left; the purge of this backup will");
+    let repository = &*attempt.ports.repository;
+    match needed(repository, attempt.task.id, committed).await {
+        Ok(false) => {}
+        Ok(true) => return tracing::info!("other backups need what an earlier attempt left"),
+        Err(error) => return tracing::warn!(%error, "looking for who needs what earlier attempts left"),
+    }
+    if let Err(why) = empty(repository, &Prefix::backup(attempt.task.id), other).await {
+        tracing::warn!(%why, "removing what earlier attempts left; the purge of this backup will");
     }
 }
 
+/// Whether another backup refers to an attempt that is not the committed one, or whether that cannot be told.
+async fn needed(objects: &dyn Objects, id: BackupId, committed: AttemptDir) -> Result<bool, store::Failure> {
+    let kept = Prefix::attempt(id, committed);
+    let below = Prefix::backup(id);
+    let others = objects.list(&below).try_any(|found| std::future::ready(found.key.below(&kept).is_none()));
+    if !others.await? {
+        return Ok(false);
+    }
+    let catalog::All { catalogs, unreadable } = catalog::all(objects).await?;
+    let refers = |c: &Catalog| c.id != id && c.sources.iter().any(|s| s.backup == id && s.attempt != committed);
+    Ok(!unreadable.is_empty() || catalogs.iter().any(refers))
+}
+
 /// Deletes what lies below the prefix and is chosen, and looks whether it is gone.
-pub(super) async fn empty(objects: &dyn Objects, prefix: &Prefix, chosen: impl Fn(&Key) -> bool) -> Result<(), String> {
-    let words = |e: store::Error| e.to_string();
+pub(super) async fn empty(
+    objects: &dyn Objects,
+    prefix: &Prefix,
+    chosen: impl Fn(&Key) -> bool,
+) -> Result<(), NotEmpty> {
     let mut refused = None;
     let mut batch = Vec::new();
     let mut listed = objects.list(prefix);
     loop {
-        let next = listed.try_next().await.map_err(words)?;
+        let next = listed.try_next().await?;
         let ended = next.is_none();
         batch.extend(next.map(|found| found.key).filter(|key| chosen(key)));
         if !batch.is_empty() && (ended || batch.len() >= BATCH) {
@@ -74,9 +121,10 @@ pub(super) async fn empty(objects: &dyn Objects, prefix: &Prefix, chosen: impl F
     }
     drop(listed);
     let mut left = objects.list(prefix);
-    while let Some(found) = left.try_next().await.map_err(words)? {
+    while let Some(found) = left.try_next().await? {
         if chosen(&found.key) {
-            return Err(refused.map_or_else(|| format!("{} is still there", found.key), words));
+            let still = || NotEmpty { why: format!("{} is still there", found.key), lasting: false };
+            return Err(refused.map_or_else(still, NotEmpty::from));
         }
     }
     Ok(())

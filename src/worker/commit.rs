@@ -7,7 +7,7 @@ use super::{
     backup::Attempt,
     ground::Ground,
     look,
-    report::{Taken, rfc3339},
+    report::{Findings, Taken, rfc3339},
 };
 use crate::{
     plan::{
@@ -25,38 +25,57 @@ pub(super) struct Draft<'a> {
     pub exact_until: Timestamp,
     pub backup_ts: Timestamp,
     pub history: History,
+    pub sources: Vec<Source>,
+    pub written: Written,
 }
 
 impl Attempt<'_> {
-    /// Writes the entry list, reads it back, asks whether this run still counts, and commits.
-    pub(super) async fn commit(&self, draft: Draft<'_>, backup: Assembled, hashed: u64) -> Result<Taken, Failure> {
-        let Self { task, ports, watch } = self;
-        watch.step("writing the entry list");
+    /// Writes the entry list.
+    pub(super) async fn write_list(&self, dir: AttemptDir, backup: &Assembled) -> Result<Written, Failure> {
+        self.watch.step("writing the entry list");
+        let (repository, sources) = (&*self.ports.repository, backup.sources.len());
+        let written = catalog::write_entries(repository, (self.task.id, dir), sources, || backup.entries());
+        written.await.map_err(|e| self.repository_failure(&e))
+    }
+
+    /// Reads the entry list back, asks whether this run still counts, and commits.
+    pub(super) async fn commit(
+        &self,
+        draft: Draft<'_>,
+        hashed: u64,
+        findings: &mut Findings,
+    ) -> Result<Taken, Failure> {
+        let Self { task, ports, lasting, watch } = *self;
         let repository = &*ports.repository;
-        let sources = backup.sources.len();
-        let written = catalog::write_entries(repository, (task.id, draft.dir), sources, || backup.entries());
-        let written = watch.race(written).await?.map_err(|e| self.repository_failure(&e))?;
-        let catalog = self.catalog(draft, backup.sources.clone(), written);
-        drop(backup);
+        let catalog = self.catalog(draft);
         watch.step("committing");
         let read_back = async { catalog::entries(repository, &catalog).await?.verify().await };
         watch.race(read_back).await?.map_err(|e| self.repository_failure(&e))?;
         watch.still_counts().await?;
-        // From here on nothing is given up halfway: whether we have committed must be known.
-        match catalog::commit(repository, &catalog).await {
-            Ok(()) => Ok(Taken { catalog, hashed }),
-            // An earlier attempt's worker was still alive and was faster. There is one backup, and it is whole.
-            Err(conflict @ store::Failure::Conflict(_)) => {
-                look::committed(self).await?.ok_or_else(|| self.repository_failure(&conflict))
+        watch.race(std::future::ready(())).await?;
+        // From here on nothing is given up halfway, also when the attempt must stop: whether we have committed must be
+        // known, and the places outlast the token that ends everything else.
+        let last = Self { ports: lasting, ..*self };
+        let committing = async {
+            match catalog::commit(&*lasting.repository, &catalog).await {
+                Ok(()) => Ok(None),
+                // An earlier attempt's worker was still alive and was faster.
+                Err(conflict @ store::Failure::Conflict(_)) => {
+                    let other = look::entry(&last).await?.ok_or_else(|| self.repository_failure(&conflict))?;
+                    let other = look::whole(&last, other, findings).await?;
+                    other.map(Some).ok_or_else(|| self.repository_failure(&conflict))
+                }
+                Err(failure) => Err(self.repository_failure(&failure)),
             }
-            Err(failure) => Err(self.repository_failure(&failure)),
-        }
+        };
+        let other = watch.finish(committing).await??;
+        Ok(other.unwrap_or(Taken { catalog, level: task.verify, hashed }))
     }
 
-    fn catalog(&self, draft: Draft<'_>, sources: Vec<Source>, written: Written) -> Catalog {
-        let Written { entries, totals, sources: _ } = written;
+    fn catalog(&self, draft: Draft<'_>) -> Catalog {
         let Self { task, watch, .. } = self;
-        let Draft { ground, dir, base, exact_until, backup_ts, history } = draft;
+        let Draft { ground, dir, base, exact_until, backup_ts, history, sources, written } = draft;
+        let Written { entries, totals, sources: _ } = written;
         Catalog {
             format: FORMAT,
             id: task.id,

@@ -76,6 +76,9 @@ impl Failure {
     #[must_use]
     pub fn of_store(place: Place, error: &store::Error) -> Self {
         use store::Problem;
+        if error.problem == Problem::Cancelled {
+            return Self::interrupted(Reason::Interrupted, error.to_string());
+        }
         let reason = match (place, error.problem) {
             (_, Problem::Missing) => Reason::ObjectMissing,
             (_, Problem::Taken) => Reason::CommitConflict,
@@ -122,7 +125,7 @@ impl Failure {
             F::Conflict(_) | F::Swept(_) => Reason::CommitConflict,
             F::Left { .. } => Reason::PurgeFailed,
             F::Local { .. } => Reason::Internal,
-            F::Cancelled => Reason::Interrupted,
+            F::Cancelled => return Self::interrupted(Reason::Interrupted, failure.to_string()),
         };
         // A base that was deleted meanwhile is not chosen again.
         let retryable = !reason.is_permanent() || matches!(failure, F::BaseGone { .. });

@@ -34,7 +34,7 @@ pub(super) struct Ground {
 impl Attempt<'_> {
     /// Looks at store, staging folder and server, then ends an earlier attempt's BACKUP, then claims the repository.
     pub(super) async fn prepare(&self, findings: &mut Findings) -> Result<Ground, Failure> {
-        let Self { task, ports, watch } = self;
+        let Self { task, ports, watch, .. } = self;
         watch.step("preflight");
         let marker = watch.soon(Asked::Store(self.place()), self.marker()).await?;
         watch.soon(Asked::Store(self.place()), self.places_are_free()).await?;
@@ -47,8 +47,11 @@ impl Attempt<'_> {
         statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
         if let Some(staging) = &ports.staging {
             let left = Prefix::backup(task.id);
-            clean::empty_folder(staging, &left).await.map_err(|why| {
-                Failure::new(Reason::VolumeNotUsable, format!("failed to empty {left} in the staging folder: {why}"))
+            let emptied = clean::empty_folder(staging, &left).await;
+            emptied.map_err(|why| {
+                let detail = format!("failed to empty {left} in the staging folder: {why}");
+                // Servers before 4.2 go on writing for a while after their BACKUP was killed: that passes.
+                Failure { retryable: !why.lasting, ..Failure::new(Reason::VolumeNotUsable, detail) }
             })?;
         }
         let repository = self.claim(marker, findings).await?;
@@ -89,7 +92,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn marker(&self) -> Result<Option<Marker>, Failure> {
+    pub(super) async fn marker(&self) -> Result<Option<Marker>, Failure> {
         let found = catalog::marker(&*self.ports.repository).await.map_err(|e| self.repository_failure(&e))?;
         if let Some(marker) = &found {
             catalog::own(marker, &self.task.storage.uid).map_err(|e| self.repository_failure(&e))?;
@@ -132,7 +135,7 @@ impl Attempt<'_> {
 
     /// Makes the repository ours. With a marker that was there before, it is found out whether the store refuses a
     /// second create: without that, two workers cannot be told apart.
-    async fn claim(&self, found: Option<Marker>, findings: &mut Findings) -> Result<RepositoryId, Failure> {
+    pub(super) async fn claim(&self, found: Option<Marker>, findings: &mut Findings) -> Result<RepositoryId, Failure> {
         let repository = &*self.ports.repository;
         let failed = |e| self.repository_failure(&e);
         let wanted = new_marker(owner(&self.task.storage), self.watch.now());

@@ -1,12 +1,93 @@
 //! Looking before acting: what an earlier attempt has already committed.
 
-use super::{Failure, backup::Attempt, report::Taken};
-use crate::store::catalog;
+use futures::TryStreamExt as _;
 
-/// The committed backup, if there is one. It was checked as deep as the spec asks before it was committed, by the attempt
-/// that did; the spec has been frozen since.
-pub(super) async fn committed(attempt: &Attempt<'_>) -> Result<Option<Taken>, Failure> {
+use super::{
+    Failure,
+    backup::Attempt,
+    report::{Findings, Taken},
+    sequence,
+};
+use crate::{
+    api::{Reason, VerifyLevel},
+    plan::Catalog,
+    sql::Version,
+    store::{
+        self, Key, catalog,
+        presence::{self, Presence},
+    },
+};
+
+/// The committed backup, if there is one.
+pub(super) async fn entry(attempt: &Attempt<'_>) -> Result<Option<Catalog>, Failure> {
     let found = catalog::read(&*attempt.ports.repository, attempt.task.id).await;
-    let found = found.map_err(|e| attempt.repository_failure(&e))?;
-    Ok(found.map(|catalog| Taken { catalog, hashed: 0 }))
+    found.map_err(|e| attempt.repository_failure(&e))
+}
+
+/// The committed backup, if it is whole. A worker that ended right after its commit could not look whether everything was
+/// still there: a purge can have been faster. Such an entry is taken back, and the backup is taken anew.
+///
+/// The base's own entry is not asked for; a base may rightly go later.
+pub(super) async fn whole(
+    attempt: &Attempt<'_>,
+    catalog: Catalog,
+    findings: &mut Findings,
+) -> Result<Option<Taken>, Failure> {
+    let watch = attempt.watch;
+    watch.step("checking the presence of every object");
+    let Some(fault) = fault(attempt, &catalog).await.map_err(|e| attempt.repository_failure(&e))? else {
+        warnings(attempt, &catalog, findings).await?;
+        // What an earlier attempt has read back is not on record.
+        return Ok(Some(Taken { catalog, level: VerifyLevel::Manifest, hashed: 0 }));
+    };
+    watch.still_counts().await?;
+    // Somebody else may have done this, and committed again.
+    if entry(attempt).await?.as_ref() == Some(&catalog) {
+        tracing::warn!(fault, attempt = %catalog.attempt, "taking back a commit without its objects");
+        let gone = attempt.ports.repository.delete(vec![Key::catalog(catalog.id)]).await;
+        gone.map_err(|e| attempt.store_failure(&e))?;
+    }
+    Ok(None)
+}
+
+/// What a committed backup lacks.
+async fn fault(attempt: &Attempt<'_>, catalog: &Catalog) -> Result<Option<String>, store::Failure> {
+    use store::Failure as F;
+    let repository = &*attempt.ports.repository;
+    let look = async {
+        let entries = presence::of_list(catalog::entries(repository, catalog).await?);
+        let entries = entries.inspect_ok(|entry| attempt.watch.done(1, entry.size));
+        presence::present(repository, &catalog.sources, entries).await
+    };
+    match look.await {
+        Ok(Presence { first, .. }) => Ok(first.first().map(ToString::to_string)),
+        Err(broken @ (F::Damaged { .. } | F::Plan(_) | F::Differs { .. })) => Ok(Some(broken.to_string())),
+        Err(
+            other @ (F::Store(_)
+            | F::TooNew { .. }
+            | F::OtherOwner { .. }
+            | F::Conflict(_)
+            | F::BaseGone { .. }
+            | F::Swept(_)
+            | F::Blocked { .. }
+            | F::Left { .. }
+            | F::Local { .. }
+            | F::Cancelled),
+        ) => Err(other),
+    }
+}
+
+/// What the attempt that committed had to say, as far as it can be found out again.
+async fn warnings(attempt: &Attempt<'_>, catalog: &Catalog, findings: &mut Findings) -> Result<(), Failure> {
+    if let Some(version) = Version::parse(&format!("MatrixOne-{}", catalog.cluster.matrixone)) {
+        if !version.protects_backups() {
+            findings.warn(Reason::NoGcProtection, sequence::unprotected(version));
+        }
+        sequence::may_skip(version, findings);
+    }
+    let marker = attempt.marker().await?;
+    if marker.is_some() {
+        attempt.claim(marker, findings).await?;
+    }
+    Ok(())
 }

@@ -41,6 +41,8 @@ impl Findings {
 pub struct Taken {
     /// The catalogue entry.
     pub catalog: Catalog,
+    /// How deep this attempt has checked it.
+    pub level: VerifyLevel,
     /// Objects whose content was read back.
     pub hashed: u64,
 }
@@ -70,7 +72,7 @@ pub fn backup(
         ..BackupReport::default()
     };
     match result {
-        Ok(taken) => committed(common, taken, task.verify),
+        Ok(taken) => committed(common, taken),
         Err(_) => common,
     }
 }
@@ -86,8 +88,8 @@ pub fn purge(task: &PurgeTask, failure: &Failure, started: Timestamp) -> BackupR
     }
 }
 
-fn committed(common: BackupReport, taken: &Taken, level: VerifyLevel) -> BackupReport {
-    let Taken { catalog, hashed } = taken;
+fn committed(common: BackupReport, taken: &Taken) -> BackupReport {
+    let Taken { catalog, level, hashed } = taken;
     let totals = catalog.totals;
     let time = |text: &str| text.parse::<Timestamp>().ok();
     let (began, ended) = (time(&catalog.started_at), time(&catalog.completed_at));
@@ -115,7 +117,7 @@ fn committed(common: BackupReport, taken: &Taken, level: VerifyLevel) -> BackupR
             identity: catalog.cluster.identity.clone(),
         }),
         manifest: manifest(catalog),
-        verified: Some(Verified { level, present: signed(totals.objects), hashed: signed(*hashed) }),
+        verified: Some(Verified { level: *level, present: signed(totals.objects), hashed: signed(*hashed) }),
         ..common
     }
 }

@@ -72,7 +72,7 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
     let files = Files::of_the_pod();
     let report = match files.ports(task, &watch).await {
         Ok(ports) => backup(task, &ports, &watch).await,
-        Err(failure) => report::backup(task, &Err(failure), &Findings::default(), watch.began()),
+        Err(failure) => report::backup(task, &Err(watch.ended(failure)), &Findings::default(), watch.began()),
     };
     finish(&watch, serde_json::to_value(&report), &report.said).await
 }
@@ -82,10 +82,13 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop);
     let files = Files::of_the_pod();
     let purged = match files.places(&task.storage, task.staging.as_ref(), &watch).await {
-        Ok(places) => watch.race(purge::purge(task, &places)).await.and_then(|done| done),
+        Ok(places) => {
+            let places = places.patient(watch.token());
+            watch.race(purge::purge(task, &places)).await.and_then(|done| done)
+        }
         Err(failure) => Err(failure),
     };
-    match purged {
+    match purged.map_err(|failure| watch.ended(failure)) {
         // Nothing is reported: the report of the backup stays, and the end of the Job says enough.
         Ok(()) => last_words(&Said { outcome: Outcome::Succeeded, ..Said::default() }),
         Err(failure) => {
@@ -101,11 +104,11 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop).without_progress();
     let files = Files::of_the_pod();
     let report = match files.places(&task.storage, None, &watch).await {
-        Ok(places) => match watch.race(probe::probe(task, &places, &watch)).await {
+        Ok(places) => match watch.race(probe::probe(task, &places.patient(watch.token()), &watch)).await {
             Ok(report) => report,
             Err(stopped) => probe::report(task, Err(stopped), watch.now()),
         },
-        Err(failure) => probe::report(task, Err(failure), watch.now()),
+        Err(failure) => probe::report(task, Err(watch.ended(failure)), watch.now()),
     };
     match &report.said.reason {
         Some(reason) => tracing::error!(reason, message = report.said.message, "failed to probe"),
@@ -164,7 +167,8 @@ async fn tell(watch: &Watch, report: &serde_json::Value) -> Result<(), Untold> {
     tokio::select! {
         told = tokio::time::timeout(REPORT, work) => told.unwrap_or_else(|_| Err(late(REPORT))),
         () = async {
-            watch.stopped().await;
+            // Not at a deadline of our own: there the report is what makes the next attempt possible.
+            watch.hurry().cancelled().await;
             tokio::time::sleep(LAST_WORDS).await;
         } => Err(late(LAST_WORDS)),
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::Reason,
     plan::{History, Timestamp},
-    sql::{self, Problem, Server, Statement, reply},
+    sql::{self, Problem, Server, Statement, Version, reply},
     store::{Objects, Prefix},
 };
 
@@ -42,16 +42,26 @@ pub async fn run(
 ) -> Result<Sequence, Failure> {
     let (exact_until, history) = watch.race(prepare(&**server, facts, watch)).await??;
     let held = hold(&**server, facts, exact_until, findings).await;
-    if facts.version.may_skip_objects() {
-        let message = format!("MatrixOne {} leaves out objects that are gone, without a word", facts.version);
-        findings.warn(Reason::ServerMaySkipObjects, message);
-    }
+    may_skip(facts.version, findings);
     watch.step("waiting for BACKUP");
     let ended = statement::supervise(server.clone(), backup, target, watch).await;
     if held {
         release(&**server).await;
     }
     Ok(Sequence { exact_until, history, ended: ended? })
+}
+
+/// Servers up to 4.1.4 can leave out an object in silence.
+pub(super) fn may_skip(version: Version, findings: &mut Findings) {
+    if version.may_skip_objects() {
+        let message = format!("MatrixOne {version} leaves out objects that are gone, without a word");
+        findings.warn(Reason::ServerMaySkipObjects, message);
+    }
+}
+
+/// What servers up to 3.0.4 do not do.
+pub(super) fn unprotected(version: Version) -> String {
+    format!("MatrixOne {version} does not protect a running BACKUP from garbage collection")
 }
 
 async fn prepare(server: &dyn Server, facts: &ServerFacts, watch: &Watch) -> Result<(Timestamp, History), Failure> {
@@ -82,9 +92,7 @@ async fn hold(server: &dyn Server, facts: &ServerFacts, until: Timestamp, findin
             (error.problem == Problem::Lost, format!("the minimum timestamp could not be held either: {error}"))
         }
     };
-    let message =
-        format!("MatrixOne {} does not protect a running BACKUP from garbage collection; {what}", facts.version);
-    findings.warn(Reason::NoGcProtection, message);
+    findings.warn(Reason::NoGcProtection, format!("{}; {what}", unprotected(facts.version)));
     to_release
 }
 

@@ -31,7 +31,7 @@ impl Attempt<'_> {
         base: Option<&Catalog>,
         findings: &mut Findings,
     ) -> Result<Taken, Trouble> {
-        let Self { task, ports, watch } = self;
+        let Self { task, ports, watch, .. } = self;
         let prefix = Prefix::attempt(task.id, dir);
         let statement = Statement::Backup {
             label: task.subject.run.clone(),
@@ -49,16 +49,21 @@ impl Attempt<'_> {
         let Left { framing, sum, mut resolved, files } = watch.race(folder.resolve(base)).await??;
         let (framing, hashed) = match task.method {
             Method::Staged => {
-                watch.race(self.copy(&folder, framing, &files, &mut resolved)).await??;
+                // Not dropped when the attempt must stop: it gives up what is half sent.
+                watch.finish(self.copy(&folder, framing, &files, &mut resolved)).await??;
                 (Framing::Raw, 0)
             }
             Method::Direct => (framing, watch.race(self.digest(&folder, framing, &mut resolved)).await??),
         };
         let assembled = resolved.assemble(files, (task.id, dir, framing), base).map_err(|e| incomplete(&e))?;
+        // Before everything is checked: where a purge comes in between, this list is gone too when we commit.
+        let written = watch.finish(self.write_list(dir, &assembled)).await??;
         let hashed = hashed + watch.race(self.verify(&assembled)).await??;
         let Sequence { exact_until, history, ended: _ } = sequence;
-        let draft = Draft { ground, dir, base, exact_until, backup_ts: sum.backup_ts, history };
-        Ok(self.commit(draft, assembled, hashed).await?)
+        let sources = assembled.sources.clone();
+        drop(assembled);
+        let draft = Draft { ground, dir, base, exact_until, backup_ts: sum.backup_ts, history, sources, written };
+        Ok(self.commit(draft, hashed, findings).await?)
     }
 
     /// The base could not carry an incremental backup: with `Auto` a full one is taken, in the same attempt.
@@ -80,7 +85,7 @@ impl Attempt<'_> {
         let left = Prefix::attempt(self.task.id, first);
         if let Err(why) = self.watch.race(clean::empty(objects, &left, |_| true)).await? {
             // The full backup goes to a folder of its own; what is left costs space only.
-            tracing::warn!(why, "removing the incremental try");
+            tracing::warn!(%why, "removing the incremental try");
         }
         self.take(ground, AttemptDir { fallback: true, ..first }, None, findings).await
     }

@@ -40,6 +40,7 @@ pub struct Watch {
     progress: bool,
     pace: Duration,
     state: Mutex<State>,
+    hurry: CancellationToken,
     stop: CancellationToken,
     cause: OnceLock<Failure>,
     superseded: AtomicBool,
@@ -55,15 +56,17 @@ struct State {
 }
 
 impl Watch {
-    /// Begins to watch an attempt. The token ends it from outside.
+    /// Begins to watch an attempt. The token ends it from outside; it is not cancelled when the attempt ends by itself.
     #[must_use]
     pub fn new(
         reporter: Arc<dyn Reporter>,
         clock: Clock,
         run: &str,
         (run_deadline, stall_deadline): (Duration, Duration),
-        stop: CancellationToken,
+        outside: CancellationToken,
     ) -> Self {
+        let hurry = outside.child_token();
+        let stop = hurry.child_token();
         let now = Instant::now();
         let state = State { step: "starting", objects: 0, bytes: 0, total: None, moved: now, last: None };
         let began = clock();
@@ -78,6 +81,7 @@ impl Watch {
             stall_deadline,
             started: now,
             state: Mutex::new(state),
+            hurry,
             stop,
             cause: OnceLock::new(),
             superseded: AtomicBool::new(false),
@@ -174,9 +178,11 @@ impl Watch {
     fn supersede(&self, why: &str) {
         self.superseded.store(true, Ordering::Release);
         self.stop(Failure::interrupted(Reason::CommitConflict, why));
+        self.hurry.cancel();
     }
 
-    fn cause(&self) -> Failure {
+    /// Why the attempt must stop, once it must.
+    pub(super) fn cause(&self) -> Failure {
         let interrupted = || Failure::interrupted(Reason::Interrupted, "the worker was told to stop");
         self.cause.get_or_init(interrupted).clone()
     }
@@ -185,6 +191,13 @@ impl Watch {
     #[must_use]
     pub const fn token(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Cancelled when somebody waits for the end: the worker was told to stop, or another has taken over. At a deadline of
+    /// its own it must stop, and has time.
+    #[must_use]
+    pub const fn hurry(&self) -> &CancellationToken {
+        &self.hurry
     }
 
     /// Carries on unless the attempt must stop.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Place, Ports, Staging, Watch, soon::Asked};
 use crate::{
@@ -47,6 +48,17 @@ pub struct Places {
     pub staging: Option<Staging>,
 }
 
+impl Places {
+    /// The same, with calls that are repeated while their trouble may pass, until the token is cancelled.
+    #[must_use]
+    pub fn patient(self, stop: &CancellationToken) -> Self {
+        let patient =
+            |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
+        let staging = self.staging.map(|s| Staging { objects: patient(s.objects), ..s });
+        Self { repository: patient(self.repository), staging, ..self }
+    }
+}
+
 impl Files {
     /// Where the operator mounts them.
     #[must_use]
@@ -69,11 +81,12 @@ impl Files {
             staging,
             server: Arc::new(self.server(&task.cluster)?),
             keys: self.keys(&task.storage)?,
+            patience: Patience::default(),
         })
     }
 
-    /// The repository and the staging folder. The repository has answered once: what is wrong with it from the start is
-    /// said soon, while the patience of the work itself outlasts an outage of minutes.
+    /// The repository and the staging folder, bare. The repository has answered once: what is wrong with it from the
+    /// start is said soon, while the patience of the work itself outlasts an outage of minutes.
     pub async fn places(
         &self,
         storage: &StorageTask,
@@ -87,15 +100,13 @@ impl Files {
         let asking = Retrying::new(repository.clone(), soon, stop.clone());
         let asked = async { asking.stat(&Key::marker()).await.map_err(|e| Failure::of_store(kind, &e)) };
         watch.soon(Asked::Store(kind), asked).await?;
-        let patient =
-            |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
         let open = |staging: &StagingTask| {
             let volume = Volume::open(&self.staging, &staging.path);
             let volume = volume.map_err(|e| Failure::of_store(Place::Staging, &e))?;
-            Ok::<_, Failure>(Staging { objects: patient(Arc::new(volume)), folder: self.staging.join(&staging.path) })
+            Ok::<_, Failure>(Staging { objects: Arc::new(volume), folder: self.staging.join(&staging.path) })
         };
         let staging = staging.map(open).transpose()?;
-        Ok(Places { repository: patient(repository), kind, staging })
+        Ok(Places { repository, kind, staging })
     }
 
     fn repository(&self, storage: &StorageTask, kind: Place) -> Result<Arc<dyn Objects>, Failure> {

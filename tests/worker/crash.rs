@@ -1,10 +1,10 @@
 //! A crash, a failure or a lost reply at every call to the store and every statement.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mo_backup::{
     api::{BackupType, Outcome, VerifyLevel},
-    store::memory::Fault,
+    store::{Patience, memory::Fault},
 };
 use rstest::rstest;
 use tokio::sync::Notify;
@@ -108,6 +108,7 @@ async fn every_end_can_be_gone_on_from(
     loop {
         let base = original.as_ref().map(Rig::copied);
         let rig = base.as_ref().map_or_else(|| Rig::new("v1.2.4"), Rig::next);
+        let rig = Rig { patience: Patience { limit: Duration::ZERO, ..Patience::default() }, ..rig };
         let count = |rig: &Rig| match at {
             At::Store => rig.repository.calls().len(),
             At::Server => rig.server.calls().len(),

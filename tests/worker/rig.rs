@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use mo_backup::{
     api::{BackupReport, BackupType, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel},
     plan::{BackupId, Catalog},
-    store::{Volume, memory::Memory},
+    store::{Patience, Volume, memory::Memory},
     task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, Subject},
     worker::{Ports, Reporter, Staging, Untold, Watch, backup},
 };
@@ -49,10 +49,11 @@ pub struct Rig {
     pub repository: Memory,
     pub folder: Arc<tempfile::TempDir>,
     pub server: Double,
-    version: &'static str,
+    pub version: &'static str,
     pub told: Arc<Told>,
     pub id: BackupId,
     pub uid: String,
+    pub patience: Patience,
 }
 
 impl Rig {
@@ -61,7 +62,16 @@ impl Rig {
         let target = Target::Folder(folder.path().into());
         let server = Double::new(version, version == "v1.2.4", ROOT, target);
         let uid = uuid::Uuid::new_v4().to_string();
-        Self { repository, folder, server, version, told: Arc::default(), id: BackupId::fresh(), uid }
+        Self {
+            repository,
+            folder,
+            server,
+            version,
+            told: Arc::default(),
+            id: BackupId::fresh(),
+            uid,
+            patience: Patience::default(),
+        }
     }
 
     /// A server that writes to the bucket itself.
@@ -120,6 +130,7 @@ impl Rig {
             }),
             server: Arc::new(self.server.clone()),
             keys: None,
+            patience: self.patience,
         }
     }
 

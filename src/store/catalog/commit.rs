@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::{CATALOG_MAX, Catalog, check, damaged, small};
+use super::{CATALOG_MAX, Catalog, check, damaged, read, small};
 use crate::store::{Failure, Key, Objects, Problem};
 
 /// Tries of a create that was found not to have arrived.
@@ -64,7 +64,11 @@ async fn create(objects: &dyn Objects, catalog: &Catalog, key: &Key, body: Bytes
 async fn still_there(objects: &dyn Objects, catalog: &Catalog) -> Result<(), Failure> {
     let id = catalog.id;
     if let Some(base) = catalog.base {
-        objects.stat(&Key::catalog(base)).await?.ok_or(Failure::BaseGone { id, base })?;
+        let found = read(objects, base).await?.ok_or(Failure::BaseGone { id, base })?;
+        // A commit that had lost its objects is taken back, and the same backup committed again from another attempt.
+        if catalog.sources.iter().any(|s| s.backup == base && s.attempt != found.attempt) {
+            return Err(Failure::BaseGone { id, base });
+        }
     }
     match objects.stat(&Key::entries(id, catalog.attempt)).await? {
         Some(bytes) if bytes == catalog.entries.bytes => Ok(()),
