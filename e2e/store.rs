@@ -1,8 +1,16 @@
 //! The store room on real S3 servers: what every store must do, what each refusal is called, who wins a commit.
 
+use std::{sync::Arc, time::Duration};
+
 use anyhow::{anyhow, ensure};
 use futures::{TryStreamExt as _, future::join_all};
+use jiff::Timestamp;
+use mo_backup::api::{BackupStorage, ObjectLockState, Outcome, StorageReport, VersioningState};
 use mo_backup::store::{Bucket, Key, Keys, Objects, Place, Prefix, Problem, conformance::conformance};
+use mo_backup::task::ProbeTask;
+use mo_backup::worker::{self, Places, Reporter, Untold, Watch, probe};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::rig::Rig;
 use crate::harness::s3::{ACCESS_KEY, Kind, REGION, S3, SECRET_KEY};
@@ -15,6 +23,8 @@ pub fn tests() -> Vec<Test> {
         test!(minio_conforms),
         test!(versitygw_refuses_by_name),
         test!(minio_refuses_by_name),
+        test!(versitygw_says_what_it_keeps),
+        test!(minio_says_what_it_keeps),
     ]
 }
 
@@ -55,6 +65,88 @@ async fn conforms(s3: &S3) -> anyhow::Result<()> {
     conformance(&bucket, &nowhere).await.map_err(|said| anyhow!(said))?;
     ensure!(outside.list("").await?.len() == 3, "a neighbour's object was touched");
     Ok(())
+}
+
+async fn versitygw_says_what_it_keeps(rig: &Rig) -> anyhow::Result<()> {
+    says_what_it_keeps(rig.s3(Kind::Versitygw).await?).await
+}
+
+async fn minio_says_what_it_keeps(rig: &Rig) -> anyhow::Result<()> {
+    says_what_it_keeps(rig.s3(Kind::Minio).await?).await
+}
+
+const LOCK: &str = "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled\
+    </ObjectLockEnabled><Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>2</Days></DefaultRetention></Rule>\
+    </ObjectLockConfiguration>";
+
+/// Buckets of every kind are probed; what they keep is in the report, and a bucket that does not say it serves as well.
+async fn says_what_it_keeps(s3: &S3) -> anyhow::Result<()> {
+    for bucket in ["plain", "versioned", "suspended"] {
+        s3.create_bucket(bucket).await?;
+    }
+    s3.create_locking_bucket("locking").await?;
+    s3.create_locking_bucket("locked").await?;
+    for (bucket, status) in [("versioned", "Enabled"), ("suspended", "Enabled"), ("suspended", "Suspended")] {
+        let xml = format!(
+            "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>{status}</Status>\
+             </VersioningConfiguration>"
+        );
+        s3.configure(bucket, "versioning", &xml).await?;
+    }
+    s3.configure("locked", "object-lock", LOCK).await?;
+    let right = keys(ACCESS_KEY, SECRET_KEY);
+    for (bucket, versioning, lock, warned) in [
+        ("plain", VersioningState::Off, ObjectLockState::Off, vec![]),
+        ("versioned", VersioningState::Enabled, ObjectLockState::Off, vec!["DeletionOnlyHides"]),
+        ("suspended", VersioningState::Suspended, ObjectLockState::Off, vec!["DeletionOnlyHides"]),
+        ("locking", VersioningState::Enabled, ObjectLockState::Enabled, vec!["DeletionOnlyHides"]),
+        ("locked", VersioningState::Enabled, ObjectLockState::Enabled, vec!["DeletionOnlyHides", "ObjectsLocked"]),
+    ] {
+        let report = probed(s3, bucket, &right).await?;
+        let can = report.capabilities.ok_or_else(|| anyhow!("{bucket}: no capabilities"))?;
+        ensure!((can.versioning.state, can.object_lock.state) == (versioning, lock), "{bucket}: {can:?}");
+        let retention = can.object_lock.default_retention;
+        ensure!(retention.is_some() == (bucket == "locked"), "{bucket}: {retention:?}");
+        ensure!(retention.is_none_or(|r| r == "GOVERNANCE, 2 days"), "{bucket}: another retention");
+        let reasons: Vec<_> = report.warnings.iter().map(|w| w.reason.as_str()).collect();
+        ensure!(reasons == warned, "{bucket}: {:?}", report.warnings);
+        ensure!(report.repository.is_some_and(|r| r.backups == 0), "{bucket}: nothing was counted");
+    }
+    let report = probed(s3, "versioned", &keys(ACCESS_KEY, "canary-of-a-secret")).await?;
+    let can = report.capabilities.ok_or_else(|| anyhow!("who may not ask has no capabilities"))?;
+    let why = [can.versioning.why, can.object_lock.why].map(Option::unwrap_or_default);
+    ensure!((can.versioning.state, can.object_lock.state) == (VersioningState::Unknown, ObjectLockState::Unknown));
+    ensure!(why.iter().all(|w| w.contains("SignatureDoesNotMatch") && !w.contains("canary")), "{why:?}");
+    Ok(())
+}
+
+/// Nobody listens: the probe's report is its result.
+struct Nobody;
+
+#[async_trait::async_trait]
+impl Reporter for Nobody {
+    async fn send(&self, _: &Value) -> Result<(), Untold> {
+        Ok(())
+    }
+}
+
+/// The report of a probe with the right keys, whose questions are asked with these.
+async fn probed(s3: &S3, bucket: &str, asking: &Keys) -> anyhow::Result<StorageReport> {
+    let place = place(s3, bucket);
+    let opened = Bucket::open(&place, Some(&keys(ACCESS_KEY, SECRET_KEY)), None)?;
+    let questions = Bucket::open(&place, Some(asking), None)?.questions(&place, Some(asking), None)?;
+    let storage: BackupStorage = serde_json::from_value(json!({
+        "apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage",
+        "metadata": {"name": bucket, "namespace": "e2e", "uid": format!("uid-of-{bucket}")},
+        "spec": {"type": "S3", "s3": {"bucket": bucket, "region": REGION}}
+    }))?;
+    let task = ProbeTask::for_attempt(&storage, String::new(), 1)?;
+    let places = Places { repository: Arc::new(opened), kind: worker::Place::Bucket, staging: None };
+    let (run, limit) = (&task.subject.run, Duration::from_mins(5));
+    let watch = Watch::new(Arc::new(Nobody), Arc::new(Timestamp::now), run, (limit, limit), CancellationToken::new());
+    let report = probe(&task, &places, Some(&questions), &watch).await;
+    ensure!(report.said.outcome == Outcome::Succeeded, "{bucket}: {report:?}");
+    Ok(report)
 }
 
 async fn versitygw_refuses_by_name(rig: &Rig) -> anyhow::Result<()> {

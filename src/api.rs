@@ -23,7 +23,8 @@ pub use backup_report::{
 };
 pub use backup_storage::{
     AccessMode, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus, Capabilities,
-    RepositorySeen, ServerCredentials, StorageReport, StorageWorkerStatus,
+    ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport, StorageWorkerStatus,
+    VersioningSeen, VersioningState,
 };
 pub use cluster::{Address, Cluster, CredentialsSecret, Tls, TlsMode};
 pub use job_options::{JobOptions, RunAs};

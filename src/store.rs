@@ -13,6 +13,7 @@ pub mod layout;
 pub mod memory;
 pub mod presence;
 pub mod retry;
+pub mod sign;
 pub mod transfer;
 pub mod volume;
 
@@ -29,6 +30,7 @@ pub use error::{Error, Problem};
 pub use failure::Failure;
 pub use layout::{Key, Prefix};
 pub use retry::{Patience, Retrying};
+pub use sign::{ObjectLock, Questions, Retention, Versioning};
 pub use volume::Volume;
 
 /// One object in a listing, or the answer of a `stat`.

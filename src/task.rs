@@ -52,6 +52,8 @@ pub enum Task {
     Backup(Box<BackupTask>),
     /// Remove the data of a backup.
     Purge(Box<PurgeTask>),
+    /// Remove what a stopped backup left in the staging folder, and nothing else.
+    Sweep(Box<SweepTask>),
     /// Try out a storage, and read what its repository holds.
     Probe(Box<ProbeTask>),
 }
@@ -174,6 +176,18 @@ pub struct PurgeTask {
     pub policy: DeletionPolicy,
 }
 
+/// A staging folder to be emptied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SweepTask {
+    /// For whom.
+    pub subject: Subject,
+    /// The backup whose left-overs go.
+    pub id: BackupId,
+    /// The staging folder.
+    pub staging: StagingTask,
+}
+
 /// A storage to be tried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -182,4 +196,6 @@ pub struct ProbeTask {
     pub subject: Subject,
     /// The repository.
     pub storage: StorageTask,
+    /// The Backups of this storage that were over when the probe was made; sent back with the report.
+    pub backups_over: String,
 }

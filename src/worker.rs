@@ -30,7 +30,7 @@ mod wire;
 pub use backup::{Ports, Staging, backup};
 pub use failure::{Failure, Place};
 pub use probe::probe;
-pub use purge::purge;
+pub use purge::{purge, sweep};
 pub use reporter::{Kubernetes, Reporter, Untold};
 pub use run::{Exit, run};
 pub use soon::SOON;

@@ -111,7 +111,7 @@ fn every_example_becomes_a_task() {
     let storages: Vec<BackupStorage> =
         of_kind("BackupStorage").into_iter().map(|(name, document)| read(&name, &stored(document))).collect();
     for storage in &storages {
-        ProbeTask::for_attempt(storage, 1).unwrap();
+        ProbeTask::for_attempt(storage, String::new(), 1).unwrap();
     }
     for (name, document) in of_kind("Backup") {
         let backup: Backup = read(&name, &stored(document));

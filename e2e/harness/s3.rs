@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use opendal::{Buffer, HttpBody, HttpTransport, HttpTransporter, Operator};
+use sha2::{Digest as _, Sha256};
 
 use super::authority::Certificate;
 use super::ports::{self, Ports};
@@ -15,8 +16,6 @@ use super::wait::until;
 pub const ACCESS_KEY: &str = "test";
 pub const SECRET_KEY: &str = "testtest1";
 pub const REGION: &str = "us-east-1";
-/// curl signs it, but does not send it by itself.
-const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -102,11 +101,30 @@ impl S3 {
     }
 
     async fn ask(&self, method: &str, bucket: &str) -> anyhow::Result<()> {
+        self.send(method, bucket, &[], "").await
+    }
+
+    /// Makes a bucket that can lock its objects; it keeps versions then.
+    pub async fn create_locking_bucket(&self, name: &str) -> anyhow::Result<()> {
+        self.send("PUT", name, &["-H", "x-amz-bucket-object-lock-enabled: true"], "").await
+    }
+
+    /// Sets a property of a bucket, such as `versioning`.
+    pub async fn configure(&self, bucket: &str, property: &str, xml: &str) -> anyhow::Result<()> {
+        // In base64, as the binary data of a Secret is. Some servers take no lock without a checksum.
+        let checksum = serde_json::to_value(k8s_openapi::ByteString(Sha256::digest(xml).to_vec()))?;
+        let checksum = format!("x-amz-checksum-sha256: {}", checksum.as_str().unwrap_or_default());
+        self.send("PUT", &format!("{bucket}?{property}="), &["-H", &checksum, "-d", xml], xml).await
+    }
+
+    /// curl signs the digest of the body, but does not send it by itself.
+    async fn send(&self, method: &str, target: &str, options: &[&str], body: &str) -> anyhow::Result<()> {
+        let digest = mo_backup::plan::Digest(Sha256::digest(body).into());
         let mut command = tokio::process::Command::new("curl");
         // Whether its certificate is good is not what is tried here.
         command.args(["-fsSk", "--noproxy", "*", "-X", method, "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
-        command.args(["-H", &format!("x-amz-content-sha256: {EMPTY_SHA256}")]);
-        command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{bucket}", self.endpoint())]);
+        command.args(["-H", &format!("x-amz-content-sha256: {digest}")]).args(options);
+        command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{target}", self.endpoint())]);
         programs::output(&mut command, "").await.map(drop)
     }
 

@@ -27,7 +27,10 @@ use super::{JobOptions, RunStatus, S3Location, Said, StorageType, VolumeLocation
     printcolumn = r#"{"name":"Backups","type":"integer","jsonPath":".status.report.repository.backups"}"#,
     printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.report.repository.size"}"#,
     printcolumn = r#"{"name":"Newest","type":"string","jsonPath":".status.report.repository.newest"}"#,
+    printcolumn = r#"{"name":"Probed","type":"date","jsonPath":".status.report.probedAt","description":"How long ago the repository was counted"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Versioning","type":"string","priority":1,"jsonPath":".status.report.capabilities.versioning.state"}"#,
+    printcolumn = r#"{"name":"Lock","type":"string","priority":1,"jsonPath":".status.report.capabilities.objectLock.state"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -50,9 +53,18 @@ pub struct BackupStorageSpec {
     /// With method Direct to S3: whether MatrixOne is given the keys of the Secret in its BACKUP statement, or uses its own identity.
     #[serde(default)]
     pub server_credentials: ServerCredentials,
+    /// How often it is tried out and counted again while nothing else asks for it; at least 5m. It is also counted again soon after a Backup in it has ended or was removed.
+    #[serde(default = "one_day")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('5m')").message("must be a duration of at least 5m in h, m and s, such as 30m or 24h"))]
+    pub probe_every: String,
     /// Options of the Pods that probe this storage.
     #[serde(default)]
     pub job: JobOptions,
+}
+
+fn one_day() -> String {
+    "24h".into()
 }
 
 /// Whether a repository may be written to.
@@ -122,7 +134,7 @@ pub struct StorageReport {
     /// How it ended.
     #[serde(flatten)]
     pub said: Said,
-    /// When the probe ended.
+    /// When the probe looked. All that it found is as of then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 64))]
     pub probed_at: Option<Time>,
@@ -132,6 +144,10 @@ pub struct StorageReport {
     /// What the repository is and holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositorySeen>,
+    /// The Backups of this BackupStorage that were over when the probe was made. When others are, it is probed again.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 128))]
+    pub backups_over: String,
     /// What is good to know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -146,12 +162,64 @@ pub struct Capabilities {
     pub conditional_create: bool,
     /// A body that was changed on its way is refused (asked for by `checksums`).
     pub checksums: bool,
-    /// The bucket keeps old versions: deleting hides data and frees nothing. Absent: the store could not be asked.
+    /// Whether the bucket keeps what is deleted.
+    pub versioning: VersioningSeen,
+    /// Whether the bucket locks its objects.
+    pub object_lock: ObjectLockSeen,
+}
+
+/// Whether a bucket keeps what is deleted.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VersioningSeen {
+    /// `Enabled`: deleting hides data and frees nothing, until a lifecycle rule of the bucket removes old versions. `Suspended`: so for what was written before. `Off`: what is deleted is gone. `Unknown`: the store did not say.
+    pub state: VersioningState,
+    /// Why it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub versioning: Option<bool>,
-    /// The bucket locks objects. Absent: the store could not be asked.
+    #[schemars(length(max = 512))]
+    pub why: Option<String>,
+}
+
+/// What a bucket says of its versioning.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VersioningState {
+    /// Every version is kept.
+    Enabled,
+    /// It was enabled once.
+    Suspended,
+    /// It was never enabled.
+    Off,
+    /// The store did not say.
+    #[default]
+    Unknown,
+}
+
+/// Whether a bucket locks its objects.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectLockSeen {
+    /// `Enabled`: it can lock objects, and locks all new ones for `defaultRetention`. `Off`: it does not. `Unknown`: the store did not say.
+    pub state: ObjectLockState,
+    /// How long every new object is locked, such as `COMPLIANCE, 30 days`. Absent: not by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub object_lock: Option<bool>,
+    #[schemars(length(max = 64))]
+    pub default_retention: Option<String>,
+    /// Why it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub why: Option<String>,
+}
+
+/// What a bucket says of its object lock.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ObjectLockState {
+    /// It locks objects.
+    Enabled,
+    /// It does not.
+    Off,
+    /// The store did not say.
+    #[default]
+    Unknown,
 }
 
 /// What a repository is and holds.
@@ -174,6 +242,6 @@ pub struct RepositorySeen {
     /// When the oldest was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
-    /// Folders of attempts that no committed backup refers to.
+    /// Folders of attempts that no committed backup refers to. A backup under way has one, too.
     pub orphans: i64,
 }

@@ -267,6 +267,15 @@ reasons! {
     ConditionalCreateMissing passing
         "The store overwrites where it should refuse; two workers could not be told apart."
         "Let only one operator write to this repository, or use another store."
+    DeletionOnlyHides passing
+        "The bucket keeps versions: what is deleted is hidden and goes on taking space."
+        "Let a lifecycle rule of the bucket remove noncurrent versions."
+    ObjectsLocked passing
+        "The bucket locks its objects: nobody can free their space before the lock ends."
+        "Keep backups for at least as long, and let a lifecycle rule of the bucket remove noncurrent versions."
+    EmptyingStaging passing
+        "A Job removes what a stopped worker left in the staging folder. The data of the backup stays."
+        "Wait."
     Internal passing
         "A fault of this program."
         "Please report it, with the worker's log."

@@ -11,6 +11,7 @@
 //! | worker over, its report: success | `Completed` |
 //! | worker over, otherwise | `Retrying` with attempt *n + 1* in a fresh prefix, or `Failed` |
 //! | deleted | worker stopped; then `Retain`: released, `Delete`: purge Job, then released |
+//! | deleted with `Retain`, and its worker left files in the staging folder | one Job to remove them, then released |
 //! | namespace being deleted | released; the data stays |
 
 mod attempt;

@@ -64,7 +64,7 @@ pub struct JobPlan<'a> {
     /// The MatrixOne cluster, for its Secrets.
     pub cluster: Option<&'a Cluster>,
     /// The storage, for its Secrets and its volume.
-    pub storage: &'a BackupStorageSpec,
+    pub storage: Option<&'a BackupStorageSpec>,
     /// The staging volume.
     pub staging: Option<&'a StagingVolume>,
 }
@@ -81,6 +81,12 @@ pub fn purge_name(object: &str, attempt: impl Display) -> String {
     format!("{object}-purge-{attempt}")
 }
 
+/// Name of the Job of an attempt to empty the staging folder.
+#[must_use]
+pub fn sweep_name(object: &str, attempt: impl Display) -> String {
+    format!("{object}-sweep-{attempt}")
+}
+
 /// Name of the Job of a probe.
 #[must_use]
 pub fn probe_name(object: &str, attempt: impl Display) -> String {
@@ -92,6 +98,7 @@ fn subject(task: &Task) -> (&Subject, &'static str, String) {
     match task {
         Task::Backup(t) => (&t.subject, "Backup", attempt_name(&t.subject.name, t.subject.attempt)),
         Task::Purge(t) => (&t.subject, "Backup", purge_name(&t.subject.name, t.subject.attempt)),
+        Task::Sweep(t) => (&t.subject, "Backup", sweep_name(&t.subject.name, t.subject.attempt)),
         Task::Probe(t) => (&t.subject, "BackupStorage", probe_name(&t.subject.name, t.subject.attempt)),
     }
 }
@@ -202,7 +209,7 @@ impl JobPlan<'_> {
                 files.secret("sql-ca", mount::SQL_CA, &ca.name, &[(&*ca.key, "ca.crt")]);
             }
         }
-        if let Some(s3) = &self.storage.s3 {
+        if let Some(s3) = self.storage.and_then(|s| s.s3.as_ref()) {
             if let Some(secret) = &s3.credentials_secret {
                 let mut items = vec![
                     (&*secret.access_key_id_key, "access_key_id"),
@@ -215,7 +222,7 @@ impl JobPlan<'_> {
                 files.secret("store-ca", mount::STORE_CA, &ca.name, &[(&*ca.key, "ca.crt")]);
             }
         }
-        if let Some(volume) = &self.storage.volume {
+        if let Some(volume) = self.storage.and_then(|s| s.volume.as_ref()) {
             files.claim("repository", mount::REPOSITORY, &volume.claim);
         }
         if let Some(volume) = self.staging {

@@ -48,6 +48,28 @@ pub async fn backups_of_host(ctx: &Context, host: &str) -> Result<Vec<Backup>, E
     Ok(all)
 }
 
+/// Backups that are read at once: each may have kilobytes of status.
+const PAGE: u32 = 200;
+
+/// Shows every Backup of a namespace that names this storage.
+pub async fn backups_of_storage(
+    client: &Client,
+    namespace: &str,
+    storage: &str,
+    mut show: impl FnMut(&Backup),
+) -> Result<(), Error> {
+    let api = Api::<Backup>::namespaced(client.clone(), namespace);
+    let mut params = ListParams::default().fields(&format!("spec.storage={storage}")).limit(PAGE);
+    loop {
+        let list = api.list(&params).await.map_err(|e| Error::kube("list", format!("Backups in {storage}"), e))?;
+        list.items.iter().for_each(&mut show);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
+}
+
 /// Jobs and Pods of an object. `awaited` is the name of the Job of the attempt on record: if it is taken by somebody
 /// else, that is said.
 pub async fn workers<K>(client: &Client, object: &K, awaited: Option<&str>) -> Result<Workers, Error>

@@ -223,12 +223,13 @@ async fn work(ctx: &Arc<Context>, health: &Health, stop: &CancellationToken) {
         if ctx.namespaces.is_empty() { vec![None] } else { ctx.namespaces.iter().map(|n| Some(&**n)).collect() };
     let mut controllers: Vec<BoxFuture<'static, ()>> = Vec::new();
     let mut filled: Vec<BoxFuture<'static, ()>> = Vec::new();
-    let (bell, heard) = wake::bell(scopes.len());
-    for (scope, heard) in scopes.into_iter().zip(heard) {
+    let (bell, mut ears) = wake::bell(2 * scopes.len());
+    let of_storages = ears.split_off(scopes.len());
+    for (scope, (heard, heard_too)) in scopes.into_iter().zip(ears.into_iter().zip(of_storages)) {
         let (backups, store) = backup_controller(ctx, scope, stop, (bell.clone(), heard));
         health.backups.lock().unwrap_or_else(PoisonError::into_inner).push(store.clone());
         controllers.push(backups);
-        let (storages, storage_store) = storage_controller(ctx, scope, stop);
+        let (storages, storage_store) = storage_controller(ctx, scope, stop, heard_too);
         controllers.push(storages);
         filled.push(Box::pin(async move {
             let waited = (store.wait_until_ready().await, storage_store.wait_until_ready().await);
@@ -261,10 +262,12 @@ fn storage_controller(
     ctx: &Arc<Context>,
     scope: Option<&str>,
     stop: &CancellationToken,
+    heard: Heard,
 ) -> (BoxFuture<'static, ()>, Store<BackupStorage>) {
     let (store, writer) = reflector::store();
     let own = wake::watch::<BackupStorage>(ctx, scope, writer);
-    (drive(ctx, scope, stop, store.clone(), own, stream::pending().boxed()), store)
+    let counted = wake::counted(heard, store.clone());
+    (drive(ctx, scope, stop, store.clone(), own, counted), store)
 }
 
 /// Reconciles a kind whenever it, one of its Jobs or Pods, or something else it waits for changes. Errors of single

@@ -4,8 +4,11 @@
 
 use jiff::Timestamp;
 
-use super::{job::purge_name, run::open_record};
-use crate::api::{Address, Backup, BackupPhase, Queue};
+use super::{
+    job::{purge_name, sweep_name},
+    run::open_record,
+};
+use crate::api::{Address, AttemptRecord, Backup, BackupPhase, Queue};
 
 /// A Backup, as the queue sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,8 +70,9 @@ impl Ticket {
 fn claim(backup: &Backup) -> Claim {
     let status = backup.status.clone().unwrap_or_default();
     let name = backup.metadata.name.as_deref().unwrap_or_default();
-    // A purge does not talk to MatrixOne.
-    if open_record(&status.run).is_some_and(|r| r.job != purge_name(name, r.number)) {
+    // Neither a purge nor a sweep talks to MatrixOne.
+    let talks = |r: &AttemptRecord| ![purge_name(name, r.number), sweep_name(name, r.number)].contains(&r.job);
+    if open_record(&status.run).is_some_and(talks) {
         return Claim::Holds;
     }
     if backup.metadata.deletion_timestamp.is_some() || backup.spec.suspend {

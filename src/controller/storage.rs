@@ -8,23 +8,28 @@
 //! | probe over, its report: success | `Ready`, or `ReadOnly` when the spec says so |
 //! | probe over, otherwise | `Failed` with the reason; again after 10 s, doubled up to an hour |
 //! | `mo-backup.io/retry` | a probe at once |
+//! | ready, and a Backup of it has ended or is gone | a probe that counts again; it stays `Ready` meanwhile |
+//! | ready for as long as `probeEvery` | the same |
 //! | deleted | nothing: Kubernetes removes the Jobs, and the data is the Backups' |
 
 mod decide;
 mod observe;
+mod users;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use decide::decide;
+use decide::is_routine;
 pub use observe::Observed;
+pub use users::Users;
 
 use super::{
     Context, Error,
     decision::{Decision, Draft, Kind, Refusal, Requeue, Standing, Written},
 };
-use crate::api::{BackupStorage, BackupStoragePhase, Reason};
+use crate::api::{BackupStorage, BackupStoragePhase, ConditionType, Reason};
 
 impl Kind for BackupStorage {
     type Observed = Observed;
@@ -53,16 +58,25 @@ impl Kind for BackupStorage {
     }
 
     fn refused(object: &Self, refusal: &Refusal, now: Timestamp) -> Decision<BackupStoragePhase> {
-        let draft = Draft::new(object.written(), object.metadata.generation, false, now);
+        let mut draft = Draft::new(object.written(), object.metadata.generation, false, now);
         let phase = draft.status.phase.unwrap_or(BackupStoragePhase::Pending);
+        let routine = is_routine(&draft);
         match refusal {
+            // Its Backups find out by themselves, and are let go for it.
+            Refusal::NamespaceTerminating if routine => draft.then(Requeue::OnChange),
             Refusal::NamespaceTerminating => {
                 draft.say(phase, Standing::Held, Reason::NamespaceTerminating, "").then(Requeue::OnChange)
             }
             Refusal::NameTaken => draft.then(Requeue::After(Duration::from_secs(5))),
-            Refusal::Refused(words) => draft
-                .say(phase, Standing::Stuck, Reason::JobRefused, &format!("Kubernetes refused the Job: {words}"))
-                .then(Requeue::After(Duration::from_secs(30))),
+            Refusal::Refused(words) => {
+                let message = format!("Kubernetes refused the Job: {words}");
+                if routine {
+                    draft.condition(ConditionType::Stalled, true, Reason::JobRefused, &message);
+                } else {
+                    draft = draft.say(phase, Standing::Stuck, Reason::JobRefused, &message);
+                }
+                draft.then(Requeue::After(Duration::from_secs(30)))
+            }
         }
     }
 }

@@ -128,13 +128,22 @@ pub fn by_storages(ctx: &Context, scope: Option<&str>, backups: Store<Backup>) -
     wakes(storages, watcher::Config::default(), move |storage| waiting_for(&backups, &storage))
 }
 
-/// Rings when a Backup no longer holds the turn of its MatrixOne cluster: it ended, pauses, or is gone. One for all
-/// watched namespaces, because the queue goes over all of them.
+/// Rings when a Backup neither runs nor waits any more: it ended, pauses, or is gone. One for all watched namespaces,
+/// because the queue of a MatrixOne cluster goes over all of them.
 #[derive(Clone)]
-pub struct Bell(Arc<[UnboundedSender<String>]>);
+pub struct Bell(Arc<[UnboundedSender<Rung>]>);
 
-/// What one controller hears: the cluster whose turn is free.
-pub type Heard = UnboundedReceiver<String>;
+/// Whom it concerns.
+#[derive(Clone, Debug)]
+pub struct Rung {
+    /// The MatrixOne cluster whose turn may be free.
+    cluster: String,
+    /// The storage whose counts may be old.
+    storage: ObjectRef<BackupStorage>,
+}
+
+/// What one controller hears.
+pub type Heard = UnboundedReceiver<Rung>;
 
 /// A bell, and an ear for each of so many controllers.
 pub fn bell(ears: usize) -> (Bell, Vec<Heard>) {
@@ -145,30 +154,39 @@ pub fn bell(ears: usize) -> (Bell, Vec<Heard>) {
 impl Bell {
     /// Rings, if that is what the event means. What a watch begins with wakes everybody anyway.
     pub fn ring(&self, event: &watcher::Event<Backup>) {
-        let free = match event {
+        let over = match event {
             watcher::Event::Apply(backup) => gives_way(backup).then_some(backup),
             watcher::Event::Delete(backup) => Some(backup),
             watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
         };
-        let Some(backup) = free else { return };
+        let Some(backup) = over else { return };
+        let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
+        let storage = ObjectRef::new(&backup.spec.storage).within(namespace);
+        let rung = Rung { cluster: cluster_key(backup), storage };
         for ear in self.0.iter() {
-            if ear.unbounded_send(cluster_key(backup)).is_err() {
+            if ear.unbounded_send(rung.clone()).is_err() {
                 tracing::debug!("a controller has ended and hears no more");
             }
         }
     }
 }
 
-/// The Backups in the queue of a cluster whose turn is free.
+/// The Backups in the queue of a cluster whose turn may be free.
 pub fn queued(heard: Heard, backups: Store<Backup>) -> Wakes<Backup> {
-    let waiting = move |cluster: String| {
+    let waiting = move |rung: Rung| {
         let queued = |b: &&Arc<Backup>| {
-            b.status.as_ref().is_some_and(|s| s.phase == Some(BackupPhase::Queued)) && cluster_key(b) == cluster
+            b.status.as_ref().is_some_and(|s| s.phase == Some(BackupPhase::Queued)) && cluster_key(b) == rung.cluster
         };
         let found: Vec<_> = backups.state().iter().filter(queued).map(|b| ObjectRef::from_obj(&**b)).collect();
         stream::iter(found.into_iter().map(|o| Ok(ReconcileRequest::from(o))))
     };
     heard.flat_map(waiting).boxed()
+}
+
+/// The storages whose counts may be old.
+pub fn counted(heard: Heard, storages: Store<BackupStorage>) -> Wakes<BackupStorage> {
+    let known = heard.filter_map(move |rung| ready(storages.get(&rung.storage).map(|_| rung.storage)));
+    known.map(|storage| Ok(ReconcileRequest::from(storage))).boxed()
 }
 
 #[cfg(test)]

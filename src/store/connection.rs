@@ -63,7 +63,7 @@ impl Place {
         Ok(operator.with_context(context))
     }
 
-    fn transport(&self, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Transport, Error> {
+    pub(super) fn transport(&self, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Transport, Error> {
         let plain = self.endpoint.as_ref().is_some_and(|e| e.starts_with("http://"));
         let store = client(match ca {
             Some(pem) => Trust::Only(pem),
@@ -150,7 +150,7 @@ fn client(trust: Trust<'_>) -> Result<reqwest::Client, Error> {
 ///
 /// Refuses a store that takes what it was asked to encrypt and does not say that it has encrypted it: there are some
 /// that do not know the header.
-struct Transport {
+pub(super) struct Transport {
     store: ReqwestTransport,
     /// For every host but the store's, and the store's.
     others: Option<(String, ReqwestTransport)>,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    BackupTask, ClusterTask, Location, ProbeTask, PurgeTask, StagingTask, StorageTask, Subject, quantity, run_name,
+    BackupTask, ClusterTask, Location, ProbeTask, PurgeTask, StagingTask, StorageTask, Subject, SweepTask, quantity,
+    run_name,
 };
 use crate::{
     api::{
@@ -306,14 +307,31 @@ impl PurgeTask {
     }
 }
 
+impl SweepTask {
+    /// What empties the staging folder of this Backup.
+    ///
+    /// # Errors
+    /// When there is none, or the object cannot be identified.
+    pub fn for_attempt(backup: &Backup, attempt: u32) -> Result<Self, InvalidSpec> {
+        let staging = backup.spec.staging.as_ref();
+        let staging = staging.ok_or_else(|| InvalidSpec::field("spec.staging", "there is none to be emptied"))?;
+        Ok(Self {
+            subject: Subject::of(&backup.metadata, attempt)?,
+            id: backup_id(backup)?,
+            staging: StagingTask::of(&staging.volume)?,
+        })
+    }
+}
+
 impl ProbeTask {
     /// What tries out this storage.
     ///
     /// # Errors
     /// When the spec contradicts itself.
-    pub fn for_attempt(storage: &BackupStorage, attempt: u32) -> Result<Self, InvalidSpec> {
+    pub fn for_attempt(storage: &BackupStorage, backups_over: String, attempt: u32) -> Result<Self, InvalidSpec> {
         quantity::check(&storage.spec.job)?;
-        Ok(Self { subject: Subject::of(&storage.metadata, attempt)?, storage: StorageTask::of(storage)? })
+        duration("spec.probeEvery", &storage.spec.probe_every)?;
+        Ok(Self { subject: Subject::of(&storage.metadata, attempt)?, storage: StorageTask::of(storage)?, backups_over })
     }
 }
 

@@ -134,7 +134,9 @@ impl Attempt<'_> {
                 if watch.still_counts().await.is_ok() && !watch.is_superseded() {
                     let own = [false, true].map(|fallback| Prefix::attempt(task.id, AttemptDir { fallback, ..first }));
                     let cleared = watch.finish(clean::staging(self, &own, findings)).await;
-                    tracing::debug!(cleared = cleared.is_ok(), "the attempt failed");
+                    if cleared.is_err() && self.ports.staging.is_some() {
+                        findings.warn(Reason::StagingNotEmptied, "there was no time to empty the staging folder");
+                    }
                 }
                 Err(failure)
             }

@@ -8,11 +8,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
 
-use super::{Failure, Places, Watch, ground, report::size, soon::Asked, watch::signed};
+use super::{Failure, Place, Places, Watch, ground, report::size, soon::Asked, watch::signed};
 use crate::{
-    api::{Capabilities, Outcome, Reason, RepositorySeen, Said, StorageReport, Warning},
+    api::{
+        Capabilities, ObjectLockSeen, ObjectLockState, Outcome, Reason, RepositorySeen, Said, StorageReport,
+        VersioningSeen, VersioningState, Warning,
+    },
     plan::{AttemptDir, BackupId, Catalog, Marker},
-    store::{Key, Objects, Prefix, Problem, catalog},
+    store::{Key, ObjectLock, Objects, Prefix, Problem, Questions, Versioning, catalog},
     task::{Location, ProbeTask},
 };
 
@@ -28,11 +31,18 @@ pub(super) struct Found {
 }
 
 /// Tries out the storage of the task. Nothing is written to one that is read-only, or that belongs to somebody else.
-pub async fn probe(task: &ProbeTask, places: &Places, watch: &Watch) -> StorageReport {
-    report(task, find(task, places, watch).await, watch.now())
+pub async fn probe(task: &ProbeTask, places: &Places, questions: Option<&Questions>, watch: &Watch) -> StorageReport {
+    // Before the look: whatever changes during it is newer.
+    let looked = watch.now();
+    report(task, find(task, places, questions, watch).await, looked)
 }
 
-async fn find(task: &ProbeTask, places: &Places, watch: &Watch) -> Result<Found, Failure> {
+async fn find(
+    task: &ProbeTask,
+    places: &Places,
+    questions: Option<&Questions>,
+    watch: &Watch,
+) -> Result<Found, Failure> {
     let repository = &*places.repository;
     let marker = async { catalog::marker(repository).await.map_err(|e| Failure::of_repository(places.kind, &e)) };
     let marker = watch.soon(Asked::Store(places.kind), marker).await?;
@@ -45,7 +55,9 @@ async fn find(task: &ProbeTask, places: &Places, watch: &Watch) -> Result<Found,
         catalog::own(marker, &task.storage.uid).map_err(|e| Failure::of_repository(places.kind, &e))?;
         tidy(places).await?;
     }
-    let capabilities = try_out(task, places).await?;
+    let mut capabilities = try_out(task, places).await?;
+    (capabilities.versioning, capabilities.object_lock) = ask(places, questions).await;
+    found.warnings.extend(what_deleting_means(&capabilities));
     if !capabilities.conditional_create {
         let message = "the store overwrites where it should refuse; let one operator only write here";
         let reason = Reason::ConditionalCreateMissing.as_str().into();
@@ -116,7 +128,62 @@ async fn try_out(task: &ProbeTask, places: &Places) -> Result<Capabilities, Fail
         Location::S3(s3) => s3.checksums,
         Location::Volume(_) => false,
     };
-    Ok(Capabilities { conditional_create, checksums, versioning: None, object_lock: None })
+    Ok(Capabilities { conditional_create, checksums, ..Capabilities::default() })
+}
+
+/// What the bucket says about itself. One that does not say it, or not to us, serves as well.
+async fn ask(places: &Places, questions: Option<&Questions>) -> (VersioningSeen, ObjectLockSeen) {
+    let mut versioning = VersioningSeen::default();
+    let mut object_lock = ObjectLockSeen::default();
+    match (places.kind, questions) {
+        (Place::Volume | Place::Staging, _) => {
+            versioning.state = VersioningState::Off;
+            object_lock.state = ObjectLockState::Off;
+        }
+        (Place::Bucket, None) => {}
+        (Place::Bucket, Some(questions)) => {
+            match questions.versioning().await {
+                Ok(Versioning::Enabled) => versioning.state = VersioningState::Enabled,
+                Ok(Versioning::Suspended) => versioning.state = VersioningState::Suspended,
+                Ok(Versioning::Off) => versioning.state = VersioningState::Off,
+                Err(e) => versioning.why = Some(e.to_string()),
+            }
+            match questions.object_lock().await {
+                Ok(ObjectLock::Enabled(retention)) => {
+                    object_lock.state = ObjectLockState::Enabled;
+                    object_lock.default_retention = retention.map(|r| format!("{}, {}", r.mode, r.period));
+                }
+                Ok(ObjectLock::Off) => object_lock.state = ObjectLockState::Off,
+                Err(e) => object_lock.why = Some(e.to_string()),
+            }
+        }
+    }
+    (versioning, object_lock)
+}
+
+/// What a person should know before deleting backups here.
+fn what_deleting_means(capabilities: &Capabilities) -> Vec<Warning> {
+    let Capabilities { versioning, object_lock, conditional_create: _, checksums: _ } = capabilities;
+    let warning = |reason: Reason, message: String| Warning { reason: reason.as_str().into(), message };
+    let kept = match versioning.state {
+        VersioningState::Enabled => {
+            Some("deleting a backup hides its data and frees nothing: the bucket keeps versions")
+        }
+        VersioningState::Suspended => {
+            Some("the bucket still keeps versions of what was written before they were suspended")
+        }
+        VersioningState::Off | VersioningState::Unknown => None,
+    };
+    let kept = kept.map(|text| {
+        let remedy = Reason::DeletionOnlyHides.remedy();
+        warning(Reason::DeletionOnlyHides, format!("{text}. {remedy}"))
+    });
+    let locked = object_lock.default_retention.as_ref().map(|retention| {
+        let text =
+            format!("every object is locked from when it is written ({retention}), and its space not free before");
+        warning(Reason::ObjectsLocked, text)
+    });
+    kept.into_iter().chain(locked).collect()
 }
 
 async fn listed(repository: &dyn Objects, key: &Key) -> Result<bool, crate::store::Error> {
@@ -170,5 +237,6 @@ pub(super) fn report(task: &ProbeTask, probed: Result<Found, Failure>, now: Time
         Err(failure) => (failure.said(run), Found::default()),
     };
     let Found { capabilities, repository, warnings } = found;
-    StorageReport { said, probed_at: Some(Time(now)), capabilities, repository, warnings }
+    let backups_over = task.backups_over.clone();
+    StorageReport { said, probed_at: Some(Time(now)), capabilities, repository, backups_over, warnings }
 }

@@ -1,13 +1,14 @@
 //! Removing a backup, if its object still wants that.
 
-use super::{Failure, Places, clean};
+use super::{Failure, Places, Staging, clean};
 use crate::{
     api::{DeletionPolicy, Reason},
+    plan::BackupId,
     store::{
         Prefix,
         catalog::{self, Purged},
     },
-    task::PurgeTask,
+    task::{PurgeTask, SweepTask},
 };
 
 /// Removes the backup of the task from the repository and from the staging folder. Nothing that another backup needs is
@@ -28,11 +29,20 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
         let Purged { objects, bytes, kept } = catalog::purge(repository, task.id).await.map_err(failed)?;
         tracing::info!(objects, bytes, kept, "removed");
     }
-    if let Some(staging) = &places.staging {
-        let left = Prefix::backup(task.id);
-        clean::empty_folder(staging, &left).await.map_err(|why| {
-            Failure::new(Reason::PurgeFailed, format!("failed to empty {left} in the staging folder: {why}"))
-        })?;
+    match &places.staging {
+        Some(staging) => empty(task.id, staging).await,
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Removes what a stopped worker left of a backup in the staging folder, and nothing else.
+pub async fn sweep(task: &SweepTask, staging: &Staging) -> Result<(), Failure> {
+    empty(task.id, staging).await
+}
+
+async fn empty(id: BackupId, staging: &Staging) -> Result<(), Failure> {
+    let left = Prefix::backup(id);
+    clean::empty_folder(staging, &left).await.map_err(|why| {
+        Failure::new(Reason::PurgeFailed, format!("failed to empty {left} in the staging folder: {why}"))
+    })
 }

@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::{Failure, watch::signed};
 use crate::{
     api::{BackupReport, ManifestRef, Outcome, Reason, Said, ServerSeen, TakenType, Verified, VerifyLevel, Warning},
-    plan::{Catalog, Digest, Kind},
+    plan::{BackupId, Catalog, Digest, Kind},
     store::{Key, Prefix},
-    task::{BackupTask, PurgeTask},
+    task::BackupTask,
 };
 
 /// What an attempt has found out so far; a failed one reports it too.
@@ -77,12 +77,12 @@ pub fn backup(
     }
 }
 
-/// The report of a purge that failed.
+/// The report of a purge or a sweep that failed.
 #[must_use]
-pub fn purge(task: &PurgeTask, failure: &Failure, started: Timestamp) -> BackupReport {
+pub fn removal(run: &str, id: BackupId, failure: &Failure, started: Timestamp) -> BackupReport {
     BackupReport {
-        said: failure.said(&task.subject.run),
-        id: Some(task.id.to_string()),
+        said: failure.said(run),
+        id: Some(id.to_string()),
         start_time: Some(Time(started)),
         ..BackupReport::default()
     }

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Clock, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, purge,
+    Clock, Failure, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, purge,
     report::{self, Findings},
 };
 use crate::{
     api::{Outcome, Said},
-    task::{BackupTask, ProbeTask, PurgeTask, Subject, TASK_ENV, Task, mount},
+    plan::BackupId,
+    task::{BackupTask, ProbeTask, PurgeTask, Subject, SweepTask, TASK_ENV, Task, mount},
 };
 
 /// How a worker's process ends. A hint for people: the verdict is the report and the manifest.
@@ -58,6 +59,7 @@ pub async fn run(stop: CancellationToken) -> Exit {
     match parsed.and_then(|text| serde_json::from_str::<Task>(&text).map_err(|e| e.to_string())) {
         Ok(Task::Backup(task)) => run_backup(&task, stop).await,
         Ok(Task::Purge(task)) => run_purge(&task, stop).await,
+        Ok(Task::Sweep(task)) => run_sweep(&task, stop).await,
         Ok(Task::Probe(task)) => run_probe(&task, stop).await,
         Err(error) => {
             tracing::error!(error, "failed to read the task from the environment variable {TASK_ENV}");
@@ -88,13 +90,30 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
         }
         Err(failure) => Err(failure),
     };
-    match purged.map_err(|failure| watch.ended(failure)) {
+    removed(&watch, (&task.subject.run, task.id), purged).await
+}
+
+async fn run_sweep(task: &SweepTask, stop: CancellationToken) -> Exit {
+    let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop);
+    let swept = match Files::of_the_pod().staging(&task.staging) {
+        Ok(staging) => {
+            let staging = staging.patient(watch.token());
+            watch.race(purge::sweep(task, &staging)).await.and_then(|done| done)
+        }
+        Err(failure) => Err(failure),
+    };
+    removed(&watch, (&task.subject.run, task.id), swept).await
+}
+
+async fn removed(watch: &Watch, (run, id): (&str, BackupId), result: Result<(), Failure>) -> Exit {
+    match result.map_err(|failure| watch.ended(failure)) {
         // Nothing is reported: the report of the backup stays, and the end of the Job says enough.
         Ok(()) => last_words(&Said { outcome: Outcome::Succeeded, ..Said::default() }),
         Err(failure) => {
-            tracing::error!(reason = %failure.reason, detail = failure.detail, "failed to purge");
-            let report = report::purge(task, &failure, watch.began());
-            finish(&watch, serde_json::to_value(&report), &report.said).await
+            tracing::error!(reason = %failure.reason, detail = failure.detail, "failed to remove");
+            let report = report::removal(run, id, &failure, watch.began());
+            finish(watch, serde_json::to_value(&report), &report.said).await
         }
     }
 }
@@ -103,8 +122,9 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("BackupStorage", &task.subject).await else { return Exit::Untold };
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop).without_progress();
     let files = Files::of_the_pod();
-    let report = match files.places(&task.storage, None, &watch).await {
-        Ok(places) => match watch.race(probe::probe(task, &places.patient(watch.token()), &watch)).await {
+    let places = files.places(&task.storage, None, &watch).await;
+    let report = match places.and_then(|places| Ok((places.patient(watch.token()), files.questions(&task.storage)?))) {
+        Ok((places, questions)) => match watch.race(probe::probe(task, &places, questions.as_ref(), &watch)).await {
             Ok(report) => report,
             Err(stopped) => probe::report(task, Err(stopped), watch.now()),
         },

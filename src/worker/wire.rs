@@ -13,7 +13,7 @@ use super::{Failure, Place, Ports, Staging, Watch, soon::Asked};
 use crate::{
     api::{Reason, S3Location, ServerSideEncryptionType, TlsMode},
     sql::{Encryption, MatrixOne},
-    store::{self, Bucket, Key, Keys, Objects, Patience, Retrying, Volume, credentials},
+    store::{self, Bucket, Key, Keys, Objects, Patience, Questions, Retrying, Volume, credentials},
     task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, mount},
 };
 
@@ -52,11 +52,21 @@ impl Places {
     /// The same, with calls that are repeated while their trouble may pass, until the token is cancelled.
     #[must_use]
     pub fn patient(self, stop: &CancellationToken) -> Self {
-        let patient =
-            |objects| -> Arc<dyn Objects> { Arc::new(Retrying::new(objects, Patience::default(), stop.clone())) };
-        let staging = self.staging.map(|s| Staging { objects: patient(s.objects), ..s });
-        Self { repository: patient(self.repository), staging, ..self }
+        let staging = self.staging.map(|staging| staging.patient(stop));
+        Self { repository: patient(self.repository, stop), staging, ..self }
     }
+}
+
+impl Staging {
+    /// The same, as [`Places::patient`].
+    #[must_use]
+    pub fn patient(self, stop: &CancellationToken) -> Self {
+        Self { objects: patient(self.objects, stop), ..self }
+    }
+}
+
+fn patient(objects: Arc<dyn Objects>, stop: &CancellationToken) -> Arc<dyn Objects> {
+    Arc::new(Retrying::new(objects, Patience::default(), stop.clone()))
 }
 
 impl Files {
@@ -100,24 +110,42 @@ impl Files {
         let asking = Retrying::new(repository.clone(), soon, stop.clone());
         let asked = async { asking.stat(&Key::marker()).await.map_err(|e| Failure::of_store(kind, &e)) };
         watch.soon(Asked::Store(kind), asked).await?;
-        let open = |staging: &StagingTask| {
-            let volume = Volume::open(&self.staging, &staging.path);
-            let volume = volume.map_err(|e| Failure::of_store(Place::Staging, &e))?;
-            Ok::<_, Failure>(Staging { objects: Arc::new(volume), folder: self.staging.join(&staging.path) })
-        };
-        let staging = staging.map(open).transpose()?;
+        let staging = staging.map(|staging| self.staging(staging)).transpose()?;
         Ok(Places { repository, kind, staging })
+    }
+
+    /// Questions about the bucket of the repository, if it is one.
+    pub fn questions(&self, storage: &StorageTask) -> Result<Option<Questions>, Failure> {
+        let kind = Place::of(&storage.location);
+        match &storage.location {
+            Location::S3(s3) => {
+                let (bucket, place, keys, ca) = self.bucket(storage, s3)?;
+                let questions = bucket.questions(&place, keys.as_ref(), ca.as_deref());
+                questions.map(Some).map_err(|e| Failure::of_store(kind, &e))
+            }
+            Location::Volume(_) => Ok(None),
+        }
+    }
+
+    fn bucket(&self, storage: &StorageTask, s3: &S3Location) -> Result<Opened, Failure> {
+        let ca = s3.ca_secret.as_ref().map(|_| credentials::read_ca(&self.store_ca)).transpose();
+        let ca = ca.map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))?;
+        let (place, keys) = (place(s3), self.keys(storage)?);
+        let bucket = Bucket::open(&place, keys.as_ref(), ca.as_deref());
+        Ok((bucket.map_err(|e| Failure::of_store(Place::Bucket, &e))?, place, keys, ca))
+    }
+
+    /// The staging folder alone.
+    pub fn staging(&self, staging: &StagingTask) -> Result<Staging, Failure> {
+        let volume = Volume::open(&self.staging, &staging.path);
+        let volume = volume.map_err(|e| Failure::of_store(Place::Staging, &e))?;
+        Ok(Staging { objects: Arc::new(volume), folder: self.staging.join(&staging.path) })
     }
 
     fn repository(&self, storage: &StorageTask, kind: Place) -> Result<Arc<dyn Objects>, Failure> {
         let failed = |e: store::Error| Failure::of_store(kind, &e);
         Ok(match &storage.location {
-            Location::S3(s3) => {
-                let ca = s3.ca_secret.as_ref().map(|_| credentials::read_ca(&self.store_ca)).transpose();
-                let ca = ca.map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))?;
-                let keys = self.keys(storage)?;
-                Arc::new(Bucket::open(&bucket(s3), keys.as_ref(), ca.as_deref()).map_err(failed)?)
-            }
+            Location::S3(s3) => Arc::new(self.bucket(storage, s3)?.0),
             Location::Volume(volume) => Arc::new(Volume::open(&self.repository, &volume.path).map_err(failed)?),
         })
     }
@@ -160,7 +188,10 @@ impl Files {
     }
 }
 
-fn bucket(s3: &S3Location) -> store::Place {
+/// A bucket, and what it was opened with.
+type Opened = (Bucket, store::Place, Option<Keys>, Option<Vec<u8>>);
+
+fn place(s3: &S3Location) -> store::Place {
     store::Place {
         bucket: s3.bucket.clone(),
         prefix: s3.prefix.clone(),

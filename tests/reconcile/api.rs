@@ -54,7 +54,8 @@ impl Api {
             (method, _) => panic!("{method} {} is not expected", request.uri()),
         };
         if self.version != before {
-            self.writes.push(format!("{} {}", request.method(), request.uri().path()));
+            let body = String::from_utf8_lossy(request.body());
+            self.writes.push(format!("{} {} {body}", request.method(), request.uri().path()));
         }
         let (code, value) = match answer {
             Ok(value) => (StatusCode::OK, value),

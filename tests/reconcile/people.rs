@@ -51,7 +51,8 @@ async fn nothing_is_written_at_rest() {
         world.pass_time(600);
     }
     assert_eq!(world.api.lock().unwrap().writes.len(), writes);
-    assert_eq!(*world.requests.lock().unwrap(), requests, "an object at rest costs no request either");
+    let asked = *world.requests.lock().unwrap() - requests;
+    assert_eq!(asked, 50, "a look at the storage costs one list, one at the finished Backup nothing");
 }
 
 #[tokio::test]
@@ -197,6 +198,65 @@ async fn deleting_stops_the_worker_first_and_hold_waits() {
     world.settle().await;
     assert!(world.object(BACKUPS, "nightly").is_none());
     assert!(world.api.lock().unwrap().jobs_made.contains(&"nightly-purge-2".to_owned()));
+}
+
+#[tokio::test]
+async fn a_stopped_workers_files_are_removed_though_the_data_is_retained() {
+    let mut world = running(Ends::Never).await;
+    world.api.lock().unwrap().mark_deleted(BACKUPS, "nightly");
+    world.settle().await;
+    assert!(world.object(BACKUPS, "nightly").is_none());
+    let job = world.object(JOBS, "nightly-sweep-2").unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    let task: Value = serde_json::from_str(pod["containers"][0]["env"][0]["value"].as_str().unwrap()).unwrap();
+    assert_eq!((&task["task"], &task["staging"]["path"]), (&json!("sweep"), &json!("out")));
+    let secrets = pod["volumes"].as_array().unwrap().iter().filter(|v| v["secret"].is_object()).count();
+    assert_eq!(secrets, 0, "it needs neither the store nor the server");
+}
+
+#[tokio::test]
+async fn a_worker_that_told_its_end_needs_no_sweep() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    world.apply(BACKUPS, backup("nightly"));
+    world.settle().await;
+    world.api.lock().unwrap().mark_deleted(BACKUPS, "nightly");
+    world.settle().await;
+    assert!(world.object(BACKUPS, "nightly").is_none());
+    let made = world.api.lock().unwrap().jobs_made.clone();
+    assert!(!made.iter().any(|name| name.contains("sweep")), "{made:?}");
+}
+
+#[tokio::test]
+async fn a_sweep_that_cannot_be_made_holds_nobody_and_says_so() {
+    let mut world = running(Ends::Never).await;
+    world.api.lock().unwrap().quota = Some("exceeded quota: jobs=1".into());
+    world.api.lock().unwrap().mark_deleted(BACKUPS, "nightly");
+    world.settle().await;
+    assert!(world.object(BACKUPS, "nightly").is_none());
+    let last = world.api.lock().unwrap().writes.iter().rev().find(|w| w.contains("StagingNotEmptied")).cloned();
+    let last = last.expect("what may be left is said");
+    assert!(last.contains("/backup/out") && last.contains("exceeded quota"), "{last}");
+}
+
+#[tokio::test]
+async fn counts_are_made_again_after_a_backup_and_the_storage_stays_ready() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    world.settle().await;
+    world.apply(BACKUPS, backup("nightly"));
+    for _ in 0..40 {
+        world.operate().await;
+        let status = world.object(STORAGES, "store").unwrap()["status"].clone();
+        assert_eq!(status["phase"], "Ready", "{status:#}");
+        world.kubernetes();
+        world.pass_time(5);
+    }
+    let probed = world.object(STORAGES, "store").unwrap()["status"]["attempt"].clone();
+    assert_eq!(probed, 2);
+    world.pass_time(24 * 3600);
+    world.settle().await;
+    assert_eq!(world.object(STORAGES, "store").unwrap()["status"]["attempt"], 3, "once a day anyway");
 }
 
 #[tokio::test]

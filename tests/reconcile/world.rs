@@ -156,8 +156,8 @@ impl World {
         let (kind, object) =
             (labels["mo-backup.io/kind"].as_str().unwrap(), labels["mo-backup.io/name"].as_str().unwrap());
         let collection = if kind == "Backup" { BACKUPS } else { STORAGES };
-        let purge = name.contains("-purge-");
-        let ends = if kind == "Backup" && !purge { self.script.pop_front().unwrap_or(Ends::Well) } else { Ends::Well };
+        let cleans = name.contains("-purge-") || name.contains("-sweep-");
+        let ends = if kind == "Backup" && !cleans { self.script.pop_front().unwrap_or(Ends::Well) } else { Ends::Well };
         let run = &labels["mo-backup.io/run"];
         let report = match &ends {
             Ends::Well => Some(
@@ -174,6 +174,14 @@ impl World {
                 return;
             }
         };
+        let task = job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"].as_str().unwrap();
+        let task: Value = serde_json::from_str(task).unwrap();
+        let report = report.map(|mut report| {
+            if kind == "BackupStorage" {
+                report["backupsOver"] = task["backupsOver"].clone();
+            }
+            report
+        });
         // The fence, as the CRD has it.
         let fenced = self.object(collection, object).is_some_and(|o| o["status"]["run"] == *run);
         if let Some(report) = report.filter(|_| fenced) {

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mo_backup::{
-    api::{BackupType, DeletionPolicy, Outcome},
+    api::{BackupType, DeletionPolicy, Outcome, VersioningState},
     store::memory::Memory,
-    task::{ProbeTask, PurgeTask, Subject},
-    worker::{Place, Places, Watch, probe, purge},
+    task::{ProbeTask, PurgeTask, StagingTask, Subject, SweepTask},
+    worker::{Files, Place, Places, Watch, probe, purge, sweep},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -69,14 +69,40 @@ async fn nothing_of_somebody_else_is_purged() {
     assert_eq!(full.repository.keys(), before);
 }
 
+#[tokio::test]
+async fn a_sweep_empties_its_own_folder_and_no_other() {
+    let rig = Rig::new("v4.2.0");
+    let folder = tempfile::tempdir().unwrap();
+    let other = "data/01a1fb90-0000-7000-8000-000000000009/1/mo_meta";
+    for file in [format!("data/{}/1/tae/x", rig.id), format!("data/{}/2/mo_meta", rig.id), other.to_owned()] {
+        let path = folder.path().join("out").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let task = SweepTask {
+        subject: subject(),
+        id: rig.id,
+        staging: StagingTask { path: "out".into(), server_path: "/b".into() },
+    };
+    let files = Files { staging: folder.path().into(), ..Files::of_the_pod() };
+    let staging = files.staging(&task.staging).unwrap();
+    sweep(&task, &staging).await.unwrap();
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("out/data")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(left, [folder.path().join("out").join(other).ancestors().nth(2).unwrap()]);
+    sweep(&task, &staging).await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_probe_says_what_a_store_can_do_and_holds() {
     let (full, incremental) = chain().await;
     full.repository.set("data/01a1fb90-0000-7000-8000-000000000001/1/tae/x", "x");
-    let task = ProbeTask { subject: subject(), storage: storage() };
-    let report = probe(&task, &places(&full.repository), &quiet()).await;
+    let task = ProbeTask { subject: subject(), storage: storage(), backups_over: "2, the last at noon".into() };
+    let report = probe(&task, &places(&full.repository), None, &quiet()).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
-    assert!(report.capabilities.unwrap().conditional_create);
+    let can = report.capabilities.unwrap();
+    assert!(can.conditional_create);
+    assert_eq!(can.versioning.state, VersioningState::Unknown, "nobody was there to ask");
+    assert_eq!(report.backups_over, "2, the last at noon");
     let seen = report.repository.unwrap();
     let added = [&full, &incremental].map(|r| r.catalog().unwrap().totals.copied_bytes).iter().sum::<u64>();
     assert_eq!((seen.backups, seen.bytes, seen.orphans), (2, i64::try_from(added).unwrap(), 1));
@@ -87,15 +113,15 @@ async fn a_probe_says_what_a_store_can_do_and_holds() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_claims_an_empty_place_and_writes_nothing_where_it_may_not() {
     let fresh = Memory::new();
-    let mut task = ProbeTask { subject: subject(), storage: storage() };
-    let report = probe(&task, &places(&fresh), &quiet()).await;
+    let mut task = ProbeTask { subject: subject(), storage: storage(), backups_over: String::new() };
+    let report = probe(&task, &places(&fresh), None, &quiet()).await;
     assert_eq!((report.said.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
     task.storage.uid = "another".into();
     let calls = fresh.calls().len();
-    let report = probe(&task, &places(&fresh), &quiet()).await;
+    let report = probe(&task, &places(&fresh), None, &quiet()).await;
     assert_eq!(report.said.reason.as_deref(), Some("RepositoryForeign"), "{report:#?}");
     let writes = |calls: &[String]| calls.iter().any(|c| !c.starts_with("read") && !c.starts_with("stat"));
     assert!(!writes(&fresh.calls()[calls..]), "{:?}", &fresh.calls()[calls..]);
-    let nowhere = probe(&task, &places(&Memory::without_bucket()), &quiet()).await;
+    let nowhere = probe(&task, &places(&Memory::without_bucket()), None, &quiet()).await;
     assert_eq!(nowhere.said.reason.as_deref(), Some("BucketNotFound"), "{nowhere:#?}");
 }

@@ -114,9 +114,10 @@ async fn a_probe_is_refused_as_soon() {
     let watch = rig.watch(&task, CancellationToken::new());
     let place = mo_backup::worker::Place::Bucket;
     let places = Places { repository: Arc::new(rig.repository.clone()), kind: place, staging: None };
-    let probing = mo_backup::task::ProbeTask { subject: task.subject.clone(), storage: task.storage.clone() };
+    let (subject, storage) = (task.subject.clone(), task.storage.clone());
+    let probing = mo_backup::task::ProbeTask { subject, storage, backups_over: String::new() };
     let begun = Instant::now();
-    let report = probe(&probing, &places, &watch).await;
+    let report = probe(&probing, &places, None, &watch).await;
     assert_eq!(report.said.reason.as_deref(), Some("StorageUnreachable"), "{report:#?}");
     assert!(begun.elapsed() + REST <= PROMISE, "it took {:?}", begun.elapsed());
     assert_eq!(rig.repository.keys(), Vec::<String>::new());

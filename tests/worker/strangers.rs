@@ -23,8 +23,8 @@ fn left_by_a_probe(ago: Duration) -> String {
 }
 
 async fn probed(repository: &Memory) {
-    let task = ProbeTask { subject: subject(), storage: storage() };
-    let report = probe(&task, &places(repository), &quiet()).await;
+    let task = ProbeTask { subject: subject(), storage: storage(), backups_over: String::new() };
+    let report = probe(&task, &places(repository), None, &quiet()).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
 }
 

@@ -8,15 +8,16 @@ use super::{
     attempt::{close, lost, note, stop},
     decide::{BackupDecision, BackupDraft, LONGEST_WAIT, begin, make, retry},
     observe::Observed,
-    plan::{self, POLL, SOON, fence, is_purge, open},
+    plan::{self, Errand, POLL, SOON, errand, fence, open},
 };
 use crate::{
     api::{AttemptRecord, BackupPhase, DeletionPolicy, Reason},
     controller::{
         decision::{Effect, Requeue, Standing, ready},
-        job::purge_name,
+        job::{purge_name, sweep_name},
         run::{Ending, Stage, Verdict, after, backoff, judge, open_record, until},
     },
+    task::SweepTask,
 };
 
 /// After so many purges in a row without success the next ones come once an hour.
@@ -27,8 +28,11 @@ const HOUR: Duration = Duration::from_hours(1);
 pub fn delete(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
     draft.status.run.queue = None;
     match open_record(&draft.status.run).cloned() {
-        Some(record) if is_purge(&seen.backup, &record) => purging(seen, draft, &record),
-        Some(record) => stopping(seen, draft, &record),
+        Some(record) => match errand(&seen.backup, &record) {
+            Errand::Backup => stopping(seen, draft, &record),
+            Errand::Purge => purging(seen, draft, &record),
+            Errand::Sweep => sweeping(seen, draft, &record),
+        },
         None => settled(seen, draft, retry),
     }
 }
@@ -91,11 +95,18 @@ fn settled(seen: &Observed, draft: BackupDraft, retry: bool) -> BackupDecision {
         return draft.say(BackupPhase::Deleting, Standing::Held, Reason::Held, "").then(Requeue::OnChange);
     }
     let ran = draft.status.run.attempt > 0;
-    let purged =
-        draft.status.run.attempts.last().is_some_and(|r| is_purge(&seen.backup, r) && is(r, Reason::Completed));
-    match seen.backup.spec.deletion_policy {
-        DeletionPolicy::Delete if ran && !purged => purge(seen, draft, retry),
-        DeletionPolicy::Delete | DeletionPolicy::Retain => release(draft),
+    let last = draft.status.run.attempts.last().map(|r| (errand(&seen.backup, r), r.clone()));
+    let purged = last.as_ref().is_some_and(|(errand, r)| *errand == Errand::Purge && is(r, Reason::Completed));
+    match (seen.backup.spec.deletion_policy, last) {
+        (DeletionPolicy::Delete, _) if ran && !purged => purge(seen, draft, retry),
+        (DeletionPolicy::Retain, _) if plan::left_staged(&seen.backup, &draft.status.run.attempts) => {
+            sweep(seen, draft)
+        }
+        (DeletionPolicy::Retain, Some((Errand::Sweep, r))) if !is(&r, Reason::Completed) => {
+            let why = r.message.as_deref().or(r.reason.as_deref()).unwrap_or_default();
+            release_unswept(seen, draft, why)
+        }
+        (DeletionPolicy::Delete | DeletionPolicy::Retain, _) => release(draft),
     }
 }
 
@@ -106,13 +117,69 @@ fn release(draft: BackupDraft) -> BackupDecision {
         .then(Requeue::OnChange)
 }
 
+/// Lets go of an object whose staging folder could not be emptied: that is no reason to hold it, but to say so.
+fn release_unswept(seen: &Observed, draft: BackupDraft, why: &str) -> BackupDecision {
+    let folder = SweepTask::for_attempt(&seen.backup, 0).map(|t| format!("{} of {}", t.staging.server_path, t.id));
+    let folder = folder.unwrap_or_else(|_| "the staging folder".into());
+    let message = format!("files may be left in {folder}: {why}. {}", Reason::StagingNotEmptied.remedy());
+    draft
+        .say(BackupPhase::Deleting, Standing::Stuck, Reason::StagingNotEmptied, &message)
+        .with(Effect::Release)
+        .then(Requeue::OnChange)
+}
+
+/// Begins the one attempt to empty the staging folder.
+fn sweep(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
+    let attempt = draft.status.run.attempt + 1;
+    match plan::sweep_job(seen, attempt) {
+        Ok(job) => {
+            let name = seen.backup.metadata.name.as_deref().unwrap_or_default();
+            begin(seen, &mut draft, attempt, sweep_name(name, attempt));
+            make(seen, draft.say(BackupPhase::Deleting, Standing::Moving, Reason::EmptyingStaging, ""), job)
+        }
+        Err(invalid) => release_unswept(seen, draft, &invalid.to_string()),
+    }
+}
+
+/// The attempt to empty the staging folder is on record and not judged. Nothing that is in its way holds the object.
+fn sweeping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
+    let fence = fence(&seen.backup, record.number);
+    let stage = open(seen, record, &fence).stage(draft.now);
+    note(seen, &mut draft, record, &fence);
+    let (phase, reason) = (BackupPhase::Deleting, Reason::EmptyingStaging);
+    let (why, message) = match stage {
+        Stage::ToMake => match ready(&draft.status.run) {
+            Some((Reason::JobRefused, words)) => (Reason::JobRefused, words.to_owned()),
+            Some(_) | None => match plan::sweep_job(seen, record.number) {
+                Ok(job) => return make(seen, draft.say(phase, Standing::Moving, reason, ""), job),
+                Err(invalid) => (invalid.reason(), invalid.to_string()),
+            },
+        },
+        Stage::Taken { job } => (Reason::NameConflict, format!("a Job {job} that is not ours has the name")),
+        Stage::Starting { until: then, .. } | Stage::Running { until: then } => {
+            let wait = until(then, draft.now);
+            return draft.say(phase, Standing::Moving, reason, "").then(Requeue::After(wait));
+        }
+        Stage::Overdue { reason, message } => return stop(seen, draft, &fence, phase, reason, &message),
+        Stage::Stopping => return draft.say(phase, Standing::Moving, reason, "").then(Requeue::After(SOON)),
+        Stage::Lost { pod, node } => return lost(draft, phase, &pod, &node),
+        Stage::Over(ending) => {
+            close_purge(seen, &mut draft, record, &ending, &fence);
+            return settled(seen, draft, false);
+        }
+    };
+    close(&mut draft, why, Some(&message));
+    settled(seen, draft, false)
+}
+
 fn is(record: &AttemptRecord, reason: Reason) -> bool {
     record.reason.as_deref() == Some(reason.as_str())
 }
 
 /// Begins an attempt to remove the data, once it is due.
 fn purge(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
-    let failures = draft.status.run.attempts.iter().rev().take_while(|r| is_purge(&seen.backup, r)).count();
+    let failures =
+        draft.status.run.attempts.iter().rev().take_while(|r| errand(&seen.backup, r) == Errand::Purge).count();
     if let Some(due) = due(&draft, u32::try_from(failures).unwrap_or(u32::MAX))
         && draft.now < due
         && !retry

@@ -27,7 +27,7 @@ pub struct Observed {
     pub others: Vec<Ticket>,
     /// Its Jobs and Pods.
     pub workers: Workers,
-    /// Its namespace is being deleted. Looked at only before data is removed: no Job can be made there any more, and
+    /// Its namespace is being deleted. Looked at only before something is removed: no Job can be made there any more, and
     /// the Secrets are gone.
     pub terminating: bool,
     /// What its Jobs run.
@@ -81,8 +81,9 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
         Vec::new()
     };
     let workers = look::workers(&ctx.client, &backup, open.map(|r| &*r.job)).await?;
-    let purges = backup.metadata.deletion_timestamp.is_some() && backup.spec.deletion_policy == DeletionPolicy::Delete;
-    let terminating = purges && look::is_terminating(&ctx.client, namespace).await?;
+    let cleans = backup.spec.deletion_policy == DeletionPolicy::Delete || backup.spec.staging.is_some();
+    let terminating =
+        backup.metadata.deletion_timestamp.is_some() && cleans && look::is_terminating(&ctx.client, namespace).await?;
     Ok(Some(Observed { storage, base, others, workers, terminating, ..nothing(backup) }))
 }
 

@@ -7,13 +7,15 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::Observed;
 use crate::{
-    api::{AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, ConditionType, Reason, Said},
+    api::{
+        AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, ConditionType, Method, Reason, Said,
+    },
     controller::{
-        job::{JobPlan, purge_name},
+        job::{JobPlan, purge_name, sweep_name},
         run::{GRACE, Limits, Open},
     },
     plan::BackupId,
-    task::{BackupTask, InvalidSpec, PurgeTask, Task, WORKER_MANAGER, duration, run_name},
+    task::{BackupTask, InvalidSpec, PurgeTask, SweepTask, Task, WORKER_MANAGER, duration, method, run_name},
 };
 
 /// When to look again at what changes without a watch telling us.
@@ -79,8 +81,9 @@ pub fn open<'a>(seen: &'a Observed, record: &'a AttemptRecord, run: &'a str) -> 
     let progress = status.and_then(|s| s.progress.as_ref()).filter(|p| p.run == run);
     let reported = status.and_then(|s| s.report.as_ref()).is_some_and(|r| r.said.run == run);
     let mut limits = limits_on_record(&seen.backup);
-    if is_purge(&seen.backup, record) {
-        limits.stall = None;
+    match errand(&seen.backup, record) {
+        Errand::Backup => {}
+        Errand::Purge | Errand::Sweep => limits.stall = None,
     }
     Open {
         record,
@@ -104,9 +107,39 @@ pub fn said<'a>(backup: &'a Backup, run: &str) -> Option<&'a Said> {
     backup.status.as_ref()?.report.as_ref().map(|r| &r.said).filter(|s| s.run == run)
 }
 
-/// Whether this attempt removes data.
-pub fn is_purge(backup: &Backup, record: &AttemptRecord) -> bool {
-    record.job == purge_name(backup.metadata.name.as_deref().unwrap_or_default(), record.number)
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// It takes the backup.
+    Backup,
+    /// It removes its data.
+    Purge,
+    /// It removes what a stopped worker left in the staging folder.
+    Sweep,
+}
+
+/// What this attempt is for: its Job's name says it.
+pub fn errand(backup: &Backup, record: &AttemptRecord) -> Errand {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    if record.job == purge_name(name, record.number) {
+        Errand::Purge
+    } else if record.job == sweep_name(name, record.number) {
+        Errand::Sweep
+    } else {
+        Errand::Backup
+    }
+}
+
+/// Whether the last worker of the backup may have left files in the staging folder: it ended without a word, or says so.
+pub fn left_staged(backup: &Backup, attempts: &[AttemptRecord]) -> bool {
+    let Some(last) = attempts.last() else { return false };
+    let staged = backup.spec.staging.is_some() && method(&backup.spec) == Method::Staged;
+    let worked = last.job_uid.is_some() && errand(backup, last) == Errand::Backup;
+    let run = fence(backup, last.number);
+    let report = backup.status.as_ref().and_then(|s| s.report.as_ref()).filter(|r| r.said.run == run);
+    let clean =
+        report.is_some_and(|report| !report.warnings.iter().any(|w| w.reason == Reason::StagingNotEmptied.as_str()));
+    staged && worked && !clean
 }
 
 /// The fence of an attempt of this object.
@@ -120,7 +153,7 @@ pub fn backup_job(seen: &Observed, base: Option<BackupId>, attempt: i32) -> Resu
     let limits = limits(&seen.backup)?;
     let number = u32::try_from(attempt).unwrap_or(0);
     let task = Task::Backup(Box::new(BackupTask::for_attempt(&seen.backup, storage, base, number)?));
-    render(seen, storage, &task, limits, Some(&seen.backup.spec.cluster))
+    render(seen, Some(storage), &task, limits, Some(&seen.backup.spec.cluster))
 }
 
 /// The Job of an attempt to purge.
@@ -128,12 +161,19 @@ pub fn purge_job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let Some(storage) = &seen.storage else { return Err(InvalidSpec::NoIdentity("storage")) };
     let number = u32::try_from(attempt).unwrap_or(0);
     let task = Task::Purge(Box::new(PurgeTask::for_attempt(&seen.backup, storage, number)?));
-    render(seen, storage, &task, limits_on_record(&seen.backup), None)
+    render(seen, Some(storage), &task, limits_on_record(&seen.backup), None)
+}
+
+/// The Job of an attempt to empty the staging folder. It needs no storage.
+pub fn sweep_job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
+    let number = u32::try_from(attempt).unwrap_or(0);
+    let task = Task::Sweep(Box::new(SweepTask::for_attempt(&seen.backup, number)?));
+    render(seen, None, &task, limits_on_record(&seen.backup), None)
 }
 
 fn render(
     seen: &Observed,
-    storage: &BackupStorage,
+    storage: Option<&BackupStorage>,
     task: &Task,
     limits: Limits,
     cluster: Option<&Cluster>,
@@ -145,7 +185,7 @@ fn render(
         image: &seen.image,
         deadline: limits.start + limits.run + GRACE + BACKSTOP,
         cluster,
-        storage: &storage.spec,
+        storage: storage.map(|s| &s.spec),
         staging: spec.staging.as_ref().map(|s| &s.volume),
     };
     plan.render()

@@ -43,7 +43,7 @@ fn render(backup: &Backup, storage: &BackupStorage) -> Value {
         image: &image,
         deadline: Duration::from_hours(25),
         cluster: Some(&backup.spec.cluster),
-        storage: &storage.spec,
+        storage: Some(&storage.spec),
         staging: backup.spec.staging.as_ref().map(|s| &s.volume),
     };
     serde_json::to_value(plan.render().unwrap()).unwrap()

@@ -47,6 +47,7 @@ fn open(job: &str) -> Value {
 #[case::open("b", |o: &mut Value| o["status"] = open("b-1"), Claim::Holds)]
 #[case::open_though_deleted("b", |o: &mut Value| { o["status"] = open("b-1"); o["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"); }, Claim::Holds)]
 #[case::a_purge_does_not_talk_to_matrixone("b", |o: &mut Value| o["status"] = open("b-purge-1"), Claim::Nothing)]
+#[case::nor_does_a_sweep("b", |o: &mut Value| o["status"] = open("b-sweep-1"), Claim::Nothing)]
 #[case::a_name_that_looks_like_a_purge("b-purge", |o: &mut Value| o["status"] = open("b-purge-1"), Claim::Holds)]
 #[case::failed("b", |o: &mut Value| o["status"] = json!({"phase": "Failed", "attempt": 1}), Claim::Nothing)]
 #[case::retrying("b", |o: &mut Value| o["status"] = json!({"phase": "Retrying", "attempt": 1}), Claim::Nothing)]

@@ -5,17 +5,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 
-use super::observe::Observed;
+use super::{Users, observe::Observed};
 use crate::{
     api::{
-        ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, RETRY_ANNOTATION, Reason, Said,
+        ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION,
+        Reason, StorageReport,
     },
     controller::{
         decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
         job::{JobPlan, probe_name},
         run::{Ending, GRACE, Limits, Open, Stage, Verdict, after, backoff, judge, open_record, until},
     },
-    task::{InvalidSpec, ProbeTask, Task, run_name},
+    task::{InvalidSpec, ProbeTask, Task, duration, run_name},
 };
 
 /// Limits of a probe. It writes no progress, so that silence means nothing.
@@ -24,6 +25,15 @@ const LIMITS: Limits = Limits { start: Duration::from_mins(5), run: Duration::fr
 const HOUR: Duration = Duration::from_hours(1);
 const POLL: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(5);
+
+/// Between two probes that count again: a backup is often followed by another.
+const APART: Duration = Duration::from_secs(30);
+/// The same while a backup is under way: its end will be heard, and changes the counts once more.
+const WHILE_BUSY: Duration = Duration::from_mins(10);
+/// From the end of a Backup to the probe: a removed one ends first, and then its object goes.
+const SETTLE: Duration = Duration::from_secs(5);
+/// The interval of a spec that no probe can follow.
+const DAY: Duration = Duration::from_hours(24);
 
 type StorageDraft = Draft<BackupStoragePhase>;
 type StorageDecision = Decision<BackupStoragePhase>;
@@ -42,7 +52,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> StorageDecision {
     }
     match open_record(&draft.status.run).cloned() {
         Some(record) => under_way(seen, draft, &record),
-        None => match due(storage) {
+        None => match due(storage, &seen.users) {
             Some(due) if due <= now => probe(seen, draft),
             Some(due) => draft.then(Requeue::After(until(due, now))),
             None => draft.then(Requeue::OnChange),
@@ -51,20 +61,28 @@ pub fn decide(seen: &Observed, now: Timestamp) -> StorageDecision {
 }
 
 /// Whether there is nothing to look for: no probe is open, and none is due.
-pub(super) fn at_rest(storage: &BackupStorage, now: Timestamp) -> bool {
+pub(super) fn at_rest(storage: &BackupStorage, users: &Users, now: Timestamp) -> bool {
     let open = storage.status.as_ref().is_some_and(|s| open_record(&s.run).is_some());
-    storage.metadata.deletion_timestamp.is_some() || (!open && due(storage).is_none_or(|due| due > now))
+    storage.metadata.deletion_timestamp.is_some() || (!open && due(storage, users).is_none_or(|due| due > now))
 }
 
-/// When the next probe is to begin; `None` while it is fine as it is.
-fn due(storage: &BackupStorage) -> Option<Timestamp> {
+/// When the next probe is to begin; `None` when only a change of the spec can help.
+fn due(storage: &BackupStorage, users: &Users) -> Option<Timestamp> {
     let Some(status) = &storage.status else { return Some(Timestamp::MIN) };
     if status.run.observed_generation != storage.metadata.generation || asked(storage).is_some() {
         return Some(Timestamp::MIN);
     }
     match status.phase {
         None | Some(BackupStoragePhase::Pending | BackupStoragePhase::Probing) => Some(Timestamp::MIN),
-        Some(BackupStoragePhase::Ready | BackupStoragePhase::ReadOnly) => None,
+        Some(BackupStoragePhase::Ready | BackupStoragePhase::ReadOnly) => {
+            let last = status.run.attempts.last();
+            let probed =
+                last.and_then(|a| a.start_time.as_ref().or(a.end_time.as_ref())).map_or(Timestamp::MIN, |t| t.0);
+            let every = duration("spec.probeEvery", &storage.spec.probe_every).unwrap_or(DAY);
+            let counted = status.report.as_ref().is_some_and(|r| r.backups_over == users.words());
+            let routine = after(probed, every);
+            Some(if counted { routine } else { routine.min(recount(probed, users)) })
+        }
         Some(BackupStoragePhase::Failed) => {
             // A spec that no probe can follow waits for a change of the spec.
             let last = status.run.attempts.last()?;
@@ -74,6 +92,29 @@ fn due(storage: &BackupStorage) -> Option<Timestamp> {
             Some(after(ended, if permanent { HOUR } else { backoff(failed, HOUR) }))
         }
     }
+}
+
+/// When to count again after Backups have ended or gone.
+fn recount(probed: Timestamp, users: &Users) -> Timestamp {
+    let settled = users.last.map_or(Timestamp::MIN, |last| after(last, SETTLE));
+    settled.max(after(probed, if users.busy { WHILE_BUSY } else { APART }))
+}
+
+/// Whether a probe only counts again: until it says otherwise, the storage is what it was.
+pub(super) fn is_routine(draft: &StorageDraft) -> bool {
+    let ready = ConditionType::Ready.as_str();
+    draft.status.run.conditions.iter().any(|c| c.type_ == ready && c.status == "True")
+}
+
+/// Says how the probe stands.
+fn tell(mut draft: StorageDraft, standing: Standing, reason: Reason, message: &str) -> StorageDraft {
+    if !is_routine(&draft) {
+        return draft.say(BackupStoragePhase::Probing, standing, reason, message);
+    }
+    if standing == Standing::Stuck {
+        draft.condition(ConditionType::Stalled, true, reason, message);
+    }
+    draft
 }
 
 /// A token of mo-backup.io/retry that was not acted on.
@@ -88,6 +129,8 @@ fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
     let storage = &seen.storage;
     let run = &mut draft.status.run;
     let fresh = run.observed_generation != storage.metadata.generation || asked(storage).is_some();
+    // A new round, too: what failed before the last success says nothing about the next wait.
+    let was_well = draft.status.phase != Some(BackupStoragePhase::Failed);
     run.observed_generation = storage.metadata.generation;
     if let Some(token) = asked(storage) {
         run.handled_requests.get_or_insert_default().retry = Some(token.clone());
@@ -101,7 +144,7 @@ fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
                 .then(Requeue::OnChange);
         }
     };
-    if fresh || run.first_attempt.is_none() {
+    if fresh || was_well || run.first_attempt.is_none() {
         run.first_attempt = Some(attempt);
     }
     run.attempt = attempt;
@@ -119,7 +162,11 @@ fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
     let kept = [fence(storage, attempt), fence(storage, attempt - 1)];
     let old = seen.workers.jobs.iter().filter(|j| j.end.is_some() && !j.deleting && !kept.contains(&j.run));
     draft.effects.extend(old.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
-    let draft = draft.say(BackupStoragePhase::Probing, Standing::Moving, Reason::Probing, "");
+    let draft = if fresh {
+        draft.say(BackupStoragePhase::Probing, Standing::Moving, Reason::Probing, "")
+    } else {
+        tell(draft, Standing::Moving, Reason::Probing, "")
+    };
     make(draft, job)
 }
 
@@ -134,14 +181,14 @@ fn fence(storage: &BackupStorage, attempt: i32) -> String {
 fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let storage = &seen.storage;
     let number = u32::try_from(attempt).unwrap_or(0);
-    let task = Task::Probe(Box::new(ProbeTask::for_attempt(storage, number)?));
+    let task = Task::Probe(Box::new(ProbeTask::for_attempt(storage, seen.users.words(), number)?));
     let plan = JobPlan {
         task: &task,
         options: &storage.spec.job,
         image: &seen.image,
         deadline: LIMITS.start + LIMITS.run + GRACE + GRACE,
         cluster: None,
-        storage: &storage.spec,
+        storage: Some(&storage.spec),
         staging: None,
     };
     plan.render()
@@ -161,27 +208,26 @@ fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -
             on_record.node.clone_from(&pod.node);
         }
     }
-    let phase = BackupStoragePhase::Probing;
     match stage {
         Stage::ToMake => match job(seen, record.number) {
             Ok(job) => {
                 let refused = ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::JobRefused);
-                make(if refused { draft } else { draft.say(phase, Standing::Moving, Reason::Probing, "") }, job)
+                make(if refused { draft } else { tell(draft, Standing::Moving, Reason::Probing, "") }, job)
             }
             Err(invalid) => failed(draft, invalid.reason(), &invalid.to_string()),
         },
         Stage::Taken { job } => {
             let message = format!("a Job {job} that is not ours has the name. {}", Reason::NameConflict.remedy());
-            draft.say(phase, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
+            tell(draft, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
         }
         Stage::Starting { waiting, until: then } => {
             let wait = until(then, draft.now);
             let message = waiting.map_or_else(String::new, |w| format!("the Pod waits: {w}"));
-            draft.say(phase, Standing::Moving, Reason::Probing, &message).then(Requeue::After(wait))
+            tell(draft, Standing::Moving, Reason::Probing, &message).then(Requeue::After(wait))
         }
         Stage::Running { until: then } => {
             let wait = until(then, draft.now);
-            draft.say(phase, Standing::Moving, Reason::Probing, "").then(Requeue::After(wait))
+            tell(draft, Standing::Moving, Reason::Probing, "").then(Requeue::After(wait))
         }
         Stage::Overdue { reason, message } => {
             if let Some(on_record) = draft.record()
@@ -192,16 +238,16 @@ fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -
             }
             let jobs = seen.workers.jobs.iter().filter(|j| j.run == fence && !j.deleting);
             draft.effects.extend(jobs.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
-            draft.say(phase, Standing::Moving, reason, &message).then(Requeue::After(SOON))
+            tell(draft, Standing::Moving, reason, &message).then(Requeue::After(SOON))
         }
         Stage::Stopping => {
-            draft.say(phase, Standing::Moving, Reason::Probing, "the probe is ending").then(Requeue::After(SOON))
+            tell(draft, Standing::Moving, Reason::Probing, "the probe is ending").then(Requeue::After(SOON))
         }
         Stage::Lost { pod, node } => {
             let message = format!("node {node} of Pod {pod} cannot be reached. {}", Reason::NodeLost.remedy());
-            draft.say(phase, Standing::Stuck, Reason::NodeLost, &message).then(Requeue::After(POLL))
+            tell(draft, Standing::Stuck, Reason::NodeLost, &message).then(Requeue::After(POLL))
         }
-        Stage::Over(ending) => judged(seen, draft, record, &ending, report.map(|r| &r.said)),
+        Stage::Over(ending) => judged(seen, draft, record, &ending, report),
     }
 }
 
@@ -210,17 +256,20 @@ fn judged(
     mut draft: StorageDraft,
     record: &AttemptRecord,
     ending: &Ending,
-    said: Option<&Said>,
+    report: Option<&StorageReport>,
 ) -> StorageDecision {
-    match judge(record, ending, said) {
+    match judge(record, ending, report.map(|r| &r.said)) {
         Verdict::Done => {
             close(&mut draft, Reason::StorageReady, None);
             draft.status.run.end_time = Some(Time(draft.now));
             let (phase, message) = match seen.storage.spec.access_mode {
-                AccessMode::ReadWrite => (BackupStoragePhase::Ready, ""),
-                AccessMode::ReadOnly => (BackupStoragePhase::ReadOnly, "Backups can be read from here"),
+                AccessMode::ReadWrite => (BackupStoragePhase::Ready, Reason::StorageReady.meaning()),
+                AccessMode::ReadOnly => (BackupStoragePhase::ReadOnly, "Backups can be read from here."),
             };
-            draft.say(phase, Standing::Done, Reason::StorageReady, message).then(Requeue::OnChange)
+            let warnings = report.iter().flat_map(|r| &r.warnings).map(|w| format!(" Note: {}", w.message));
+            let message = format!("{message}{}", warnings.collect::<String>());
+            // Backups that have ended meanwhile are seen by the next look.
+            draft.say(phase, Standing::Done, Reason::StorageReady, &message).then(Requeue::After(APART))
         }
         Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
             close(&mut draft, reason, Some(&message));

@@ -104,7 +104,8 @@ fn a_volume_needs_a_server_path_for_the_server_to_write_there() {
 #[case::climbing_prefix(|o: &mut Value| o["spec"]["s3"]["prefix"] = json!("a/../b"))]
 #[case::size(|o: &mut Value| o["spec"]["job"] = json!({"resources": {"requests": {"cpu": "half"}}}))]
 #[case::no_region(|o: &mut Value| o["spec"]["s3"]["region"] = json!(""))]
+#[case::no_interval(|o: &mut Value| o["spec"]["probeEvery"] = json!("daily"))]
 fn an_impossible_storage_is_refused(#[case] change: fn(&mut Value)) {
-    let refused = ProbeTask::for_attempt(&storage(change), 1).unwrap_err();
+    let refused = ProbeTask::for_attempt(&storage(change), String::new(), 1).unwrap_err();
     assert_eq!(refused.reason(), Reason::InvalidSpec);
 }

@@ -23,12 +23,19 @@ fn probed(phase: &str, attempt: i32, reason: &str) -> Value {
     let ended = t(0).to_string();
     json!({
         "phase": phase, "attempt": attempt, "firstAttempt": 1, "observedGeneration": 1, "run": format!("uid-{attempt}"),
-        "attempts": [{"number": attempt, "job": format!("st-probe-{attempt}"), "endTime": ended, "reason": reason}]
+        "attempts": [{"number": attempt, "job": format!("st-probe-{attempt}"), "endTime": ended, "reason": reason}],
+        "report": {"run": format!("uid-{attempt}"), "outcome": "Succeeded", "backupsOver": "none"},
+        "conditions": [{"type": "Ready", "status": if phase == "Failed" { "False" } else { "True" }, "reason": reason,
+            "message": "", "lastTransitionTime": ended}]
     })
 }
 
 fn decided(storage: BackupStorage, now: i64) -> StorageDecision {
-    let seen = Observed { storage, workers: Workers::default(), image: WorkerImage::default() };
+    decided_with(storage, Users::default(), now)
+}
+
+fn decided_with(storage: BackupStorage, users: Users, now: i64) -> StorageDecision {
+    let seen = Observed { storage, users, workers: Workers::default(), image: WorkerImage::default() };
     decide(&seen, t(now))
 }
 
@@ -45,8 +52,9 @@ fn a_new_storage_is_probed() {
 }
 
 #[rstest]
-#[case::ready(probed("Ready", 1, "StorageReady"), 1_000_000, false)]
-#[case::read_only(probed("ReadOnly", 1, "StorageReady"), 1_000_000, false)]
+#[case::ready(probed("Ready", 1, "StorageReady"), 86_399, false)]
+#[case::ready_for_a_day(probed("Ready", 1, "StorageReady"), 86_400, true)]
+#[case::read_only(probed("ReadOnly", 1, "StorageReady"), 86_399, false)]
 #[case::failed_once_too_early(probed("Failed", 1, "StorageUnreachable"), 9, false)]
 #[case::failed_once(probed("Failed", 1, "StorageUnreachable"), 10, true)]
 #[case::failed_often_too_early(probed("Failed", 30, "StorageUnreachable"), 3599, false)]
@@ -55,7 +63,7 @@ fn a_new_storage_is_probed() {
 #[case::failed_for_good_may_have_been_mended(probed("Failed", 1, "BucketNotFound"), 3600, true)]
 fn it_is_probed_again_when_that_can_help(#[case] status: Value, #[case] now: i64, #[case] expected: bool) {
     let storage = storage(|o| o["status"] = status);
-    assert_eq!(at_rest(&storage, t(now)), !expected);
+    assert_eq!(at_rest(&storage, &Users::default(), t(now)), !expected);
     let decision = decided(storage.clone(), now);
     assert_eq!(probes(&decision), expected);
     if !expected {
@@ -75,6 +83,49 @@ fn a_change_or_a_token_is_probed_at_once(#[case] change: fn(&mut Value)) {
     assert!(probes(&decision));
     let run = &decision.status.run;
     assert_eq!((run.attempt, run.first_attempt, run.observed_generation), (8, Some(8), storage.metadata.generation));
+}
+
+/// A storage that was probed at second 0, and a Backup whose attempt ended then.
+fn after_a_backup(ended: i64, busy: bool) -> Users {
+    Users { last: Some(t(ended)), busy, ..Users::default() }
+}
+
+#[rstest]
+#[case::probed_just_now(after_a_backup(10, false), 29, false)]
+#[case::ended(after_a_backup(10, false), 30, true)]
+#[case::just_ended(after_a_backup(40, false), 44, false)]
+#[case::settled(after_a_backup(40, false), 45, true)]
+#[case::another_runs(after_a_backup(10, true), 599, false)]
+#[case::another_runs_for_long(after_a_backup(10, true), 600, true)]
+fn it_is_counted_again_after_a_backup_and_stays_ready(#[case] users: Users, #[case] now: i64, #[case] expected: bool) {
+    let storage = storage(|o| o["status"] = probed("Ready", 1, "StorageReady"));
+    assert_eq!(at_rest(&storage, &users, t(now)), !expected);
+    let decision = decided_with(storage.clone(), users, now);
+    assert_eq!(probes(&decision), expected);
+    assert_eq!(decision.status.phase, Some(BackupStoragePhase::Ready));
+    assert_eq!(decision.status.run.conditions, storage.written().run.conditions, "Backups go on meanwhile");
+    if expected {
+        assert_eq!((decision.status.run.attempt, decision.status.run.first_attempt), (2, Some(2)));
+    }
+}
+
+#[rstest]
+#[case::well("Succeeded", BackupStoragePhase::Ready, "True")]
+#[case::badly("Failed", BackupStoragePhase::Failed, "False")]
+fn what_a_routine_probe_finds_counts(#[case] outcome: &str, #[case] phase: BackupStoragePhase, #[case] ready: &str) {
+    let storage = storage(|o| {
+        o["status"] = probed("Ready", 1, "StorageReady");
+        o["status"]["attempt"] = json!(2);
+        o["status"]["run"] = json!("uid-2");
+        o["status"]["attempts"] = json!([{"number": 2, "job": "st-probe-2", "jobUid": "j"}]);
+        o["status"]["report"] = json!({"run": "uid-2", "outcome": outcome, "reason": "BucketNotFound",
+            "warnings": [{"reason": "DeletionOnlyHides", "message": "nothing is freed"}]});
+    });
+    let decision = decided(storage, 60);
+    assert_eq!(decision.status.phase, Some(phase));
+    let condition = decision.status.run.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!(condition.status, ready);
+    assert_eq!(condition.message.contains("nothing is freed"), outcome == "Succeeded", "{}", condition.message);
 }
 
 #[test]
