@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use mo_backup::api::{Backup, BackupPhase, BackupStorage};
+use mo_backup::api::{Backup, BackupPhase, BackupStatus, BackupStorage};
+use mo_backup::store::{Keys, Place};
 use serde_json::{Value, json};
 
 use crate::harness::matrixone::{MatrixOne, PASSWORD};
@@ -96,6 +97,24 @@ pub fn s3_spec(endpoint: &str, bucket: &str) -> Value {
         "credentialsSecret": {"name": "bucket"}})
 }
 
+/// The right keys of the test servers.
+pub fn keys() -> Keys {
+    Keys { id: ACCESS_KEY.into(), secret: SECRET_KEY.into(), session_token: None }
+}
+
+/// Where the store room finds a bucket of a test server.
+pub fn place(s3: &S3, bucket: &str) -> Place {
+    Place {
+        bucket: bucket.into(),
+        prefix: "team/mo".into(),
+        endpoint: Some(s3.endpoint()),
+        region: REGION.into(),
+        path_style: true,
+        checksums: true,
+        ..Place::default()
+    }
+}
+
 /// A Backup of this MatrixOne by way of the staging volume, changed by `patch`.
 pub fn staged(name: &str, matrixone: &MatrixOne, folder: &Path, patch: Value) -> Value {
     let mut backup = json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "Backup", "metadata": {"name": name}, "spec": {
@@ -138,6 +157,25 @@ pub async fn is_ready(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<B
             Ok(condition(storage.status.as_ref().map(|s| &s.run.conditions), "Ready").0.then_some(storage))
         })
         .await
+}
+
+/// The status of a Backup; an empty one before there is any.
+pub async fn status(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<BackupStatus> {
+    Ok(namespace.api::<Backup>().get(name).await?.status.unwrap_or_default())
+}
+
+/// Waits until something is so of the Backup's status.
+pub async fn sees(
+    namespace: &Namespace<'_>,
+    name: &str,
+    what: &str,
+    so: impl Fn(&BackupStatus) -> bool,
+) -> anyhow::Result<BackupStatus> {
+    let look = || async {
+        let status = status(namespace, name).await?;
+        Ok(so(&status).then_some(status))
+    };
+    namespace.until(&format!("Backup {name}: {what}"), PATIENCE, look).await
 }
 
 /// Waits for the end of a Backup, in either outcome.

@@ -20,7 +20,7 @@ use crate::harness::mysql_proxy::MysqlProxy;
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::{Bare, Rig};
 use crate::harness::s3::{Bucket, Kind as Server, S3};
-use crate::scene::{PATIENCE, claim, condition, merge, s3_spec, secret, secrets, storage_ready};
+use crate::scene::{self, PATIENCE, claim, condition, merge, s3_spec, secret, secrets, storage_ready};
 use crate::simulator::{Contents, Options, Role, Simulator, User, Version};
 
 pub use invariants::{no_secret, repository, whole, whole_or_none};
@@ -96,8 +96,7 @@ impl<'a> Stand<'a> {
     }
 
     pub async fn status(&self, name: &str) -> anyhow::Result<BackupStatus> {
-        let backup: Backup = self.namespace.api().get(name).await?;
-        Ok(backup.status.unwrap_or_default())
+        scene::status(&self.namespace, name).await
     }
 
     /// Waits until the Backup has ended and the operator, started again whenever it is dead, writes nothing any more.
@@ -155,11 +154,7 @@ impl<'a> Stand<'a> {
         what: &str,
         so: impl Fn(&BackupStatus) -> bool,
     ) -> anyhow::Result<BackupStatus> {
-        let look = || async {
-            let status = self.status(name).await?;
-            Ok(so(&status).then_some(status))
-        };
-        let seen = self.namespace.until(&format!("Backup {name}: {what}"), PATIENCE, look).await;
+        let seen = scene::sees(&self.namespace, name, what, so).await;
         seen.with_context(|| format!("the operator said:\n{}", self.operator.log()))
     }
 

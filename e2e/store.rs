@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::rig::Rig;
-use crate::harness::s3::{ACCESS_KEY, Kind, REGION, S3, SECRET_KEY};
+use crate::harness::s3::{ACCESS_KEY, Kind, REGION, S3};
 use crate::harness::trial::Test;
+use crate::scene::{keys, place};
 use crate::test;
 
 pub fn tests() -> Vec<Test> {
@@ -28,20 +29,8 @@ pub fn tests() -> Vec<Test> {
     ]
 }
 
-fn keys(id: &str, secret: &str) -> Keys {
+fn other_keys(id: &str, secret: &str) -> Keys {
     Keys { id: id.into(), secret: secret.into(), session_token: None }
-}
-
-fn place(s3: &S3, bucket: &str) -> Place {
-    Place {
-        bucket: bucket.into(),
-        prefix: "team/mo".into(),
-        endpoint: Some(s3.endpoint()),
-        region: REGION.into(),
-        path_style: true,
-        checksums: true,
-        ..Place::default()
-    }
 }
 
 async fn versitygw_conforms(rig: &Rig) -> anyhow::Result<()> {
@@ -54,7 +43,7 @@ async fn minio_conforms(rig: &Rig) -> anyhow::Result<()> {
 
 async fn conforms(s3: &S3) -> anyhow::Result<()> {
     s3.create_bucket("conformance").await?;
-    let keys = keys(ACCESS_KEY, SECRET_KEY);
+    let keys = keys();
     let bucket = Bucket::open(&place(s3, "conformance"), Some(&keys), None)?;
     let nowhere = Bucket::open(&place(s3, "never-made"), Some(&keys), None)?;
     // A neighbour's objects, beside and above the prefix, are none of ours.
@@ -94,7 +83,7 @@ async fn says_what_it_keeps(s3: &S3) -> anyhow::Result<()> {
         s3.configure(bucket, "versioning", &xml).await?;
     }
     s3.configure("locked", "object-lock", LOCK).await?;
-    let right = keys(ACCESS_KEY, SECRET_KEY);
+    let right = keys();
     for (bucket, versioning, lock, warned) in [
         ("plain", VersioningState::Off, ObjectLockState::Off, vec![]),
         ("versioned", VersioningState::Enabled, ObjectLockState::Off, vec!["DeletionOnlyHides"]),
@@ -112,7 +101,7 @@ async fn says_what_it_keeps(s3: &S3) -> anyhow::Result<()> {
         ensure!(reasons == warned, "{bucket}: {:?}", report.warnings);
         ensure!(report.repository.is_some_and(|r| r.backups == 0), "{bucket}: nothing was counted");
     }
-    let report = probed(s3, "versioned", &keys(ACCESS_KEY, "canary-of-a-secret")).await?;
+    let report = probed(s3, "versioned", &other_keys(ACCESS_KEY, "canary-of-a-secret")).await?;
     let can = report.capabilities.ok_or_else(|| anyhow!("who may not ask has no capabilities"))?;
     let why = [can.versioning.why, can.object_lock.why].map(Option::unwrap_or_default);
     ensure!((can.versioning.state, can.object_lock.state) == (VersioningState::Unknown, ObjectLockState::Unknown));
@@ -133,7 +122,7 @@ impl Reporter for Nobody {
 /// The report of a probe with the right keys, whose questions are asked with these.
 async fn probed(s3: &S3, bucket: &str, asking: &Keys) -> anyhow::Result<StorageReport> {
     let place = place(s3, bucket);
-    let opened = Bucket::open(&place, Some(&keys(ACCESS_KEY, SECRET_KEY)), None)?;
+    let opened = Bucket::open(&place, Some(&keys()), None)?;
     let questions = Bucket::open(&place, Some(asking), None)?.questions(&place, Some(asking), None)?;
     let storage: BackupStorage = serde_json::from_value(json!({
         "apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage",
@@ -153,7 +142,7 @@ async fn versitygw_refuses_by_name(rig: &Rig) -> anyhow::Result<()> {
     let s3 = rig.s3(Kind::Versitygw).await?;
     refusals(s3).await?;
     let elsewhere = Place { region: "eu-west-7".into(), ..place(s3, "refusals") };
-    every_call(&Bucket::open(&elsewhere, Some(&keys(ACCESS_KEY, SECRET_KEY)), None)?, Problem::Region).await
+    every_call(&Bucket::open(&elsewhere, Some(&keys()), None)?, Problem::Region).await
 }
 
 async fn minio_refuses_by_name(rig: &Rig) -> anyhow::Result<()> {
@@ -162,11 +151,11 @@ async fn minio_refuses_by_name(rig: &Rig) -> anyhow::Result<()> {
 
 async fn refusals(s3: &S3) -> anyhow::Result<()> {
     s3.create_bucket("refusals").await?;
-    let at = |id: &str, secret: &str| Bucket::open(&place(s3, "refusals"), Some(&keys(id, secret)), None);
+    let at = |id: &str, secret: &str| Bucket::open(&place(s3, "refusals"), Some(&other_keys(id, secret)), None);
     every_call(&at(ACCESS_KEY, "canary-of-a-secret")?, Problem::Denied).await?;
     every_call(&at("nobody-at-all-here", "canary-of-a-secret")?, Problem::Denied).await?;
     let tls = Place { endpoint: Some(s3.endpoint().replace("http:", "https:")), ..place(s3, "refusals") };
-    every_call(&Bucket::open(&tls, Some(&keys(ACCESS_KEY, SECRET_KEY)), None)?, Problem::Tls).await
+    every_call(&Bucket::open(&tls, Some(&keys()), None)?, Problem::Tls).await
 }
 
 /// Every kind of call fails with this problem, and says nothing of hosts and secrets.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use mo_backup::store::{Bucket, Encryption, Key, Keys, Objects as _, Place, Problem, conformance::conformance};
+use mo_backup::store::{Bucket, Encryption, Key, Objects as _, Place, Problem, conformance::conformance};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,9 +14,9 @@ use crate::harness::authority::Authority;
 use crate::harness::matrixone::MatrixOne;
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
-use crate::harness::s3::{ACCESS_KEY, KMS_KEY, Kind, Options, REGION, S3, SECRET_KEY};
+use crate::harness::s3::{KMS_KEY, Kind, Options, S3};
 use crate::harness::trial::Test;
-use crate::scene::{Scene, completed, condition, failed, merge, s3_spec, secret, staged};
+use crate::scene::{Scene, completed, condition, failed, keys, merge, place, s3_spec, secret, staged};
 use crate::test;
 
 pub fn tests() -> Vec<Test> {
@@ -28,22 +28,6 @@ pub fn tests() -> Vec<Test> {
         test!(versitygw_that_does_not_encrypt_is_refused),
         test!(server_of_a_private_authority),
     ]
-}
-
-fn keys() -> Keys {
-    Keys { id: ACCESS_KEY.into(), secret: SECRET_KEY.into(), session_token: None }
-}
-
-fn place(s3: &S3, bucket: &str) -> Place {
-    Place {
-        bucket: bucket.into(),
-        prefix: "team/mo".into(),
-        endpoint: Some(s3.endpoint()),
-        region: REGION.into(),
-        path_style: true,
-        checksums: true,
-        ..Place::default()
-    }
 }
 
 async fn versitygw_is_trusted_for_its_certificate(_: &Rig) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use mo_backup::api::{Backup, BackupStatus};
+use mo_backup::api::BackupStatus;
 use serde_json::{Value, json};
 
 use crate::harness::cluster::{Cluster, Options};
@@ -15,7 +15,7 @@ use crate::harness::mysql_proxy::MysqlProxy;
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
 use crate::harness::s3::{Bucket, Kind};
-use crate::scene::{PATIENCE, claim, completed, s3_spec, secrets, staged, storage_ready};
+use crate::scene::{self, PATIENCE, claim, completed, s3_spec, secrets, staged, storage_ready};
 
 /// What the kubelet and admission must put up with.
 pub const RESTRICTED: &str = "pod-security.kubernetes.io/enforce=restricted";
@@ -65,10 +65,6 @@ impl<'a> World<'a> {
         self.namespace.apply(&backup.to_string()).await.map(drop)
     }
 
-    pub async fn status(&self, name: &str) -> anyhow::Result<BackupStatus> {
-        Ok(self.namespace.api::<Backup>().get(name).await?.status.unwrap_or_default())
-    }
-
     /// Waits until something is so of the Backup's status.
     pub async fn sees(
         &self,
@@ -76,11 +72,7 @@ impl<'a> World<'a> {
         what: &str,
         so: impl Fn(&BackupStatus) -> bool,
     ) -> anyhow::Result<BackupStatus> {
-        let look = || async {
-            let status = self.status(name).await?;
-            Ok(so(&status).then_some(status))
-        };
-        self.namespace.until(&format!("Backup {name}: {what}"), PATIENCE, look).await
+        scene::sees(&self.namespace, name, what, so).await
     }
 
     /// Waits for a good end: Complete, Ready, Verified.
