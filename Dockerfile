@@ -9,5 +9,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM scratch
 COPY --from=build /image /
+# The C library keeps freed memory in an arena for each thread, eight for each core, and raises the size from which on it
+# gives memory back at once. Buffers of copied objects would stay in arenas of threads that are idle.
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/mo-backup"]

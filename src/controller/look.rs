@@ -13,9 +13,25 @@ use serde::de::DeserializeOwned;
 use super::{
     Context, Error,
     job::{KIND_LABEL, NAME_LABEL},
+    queue::{Ticket, cluster_key},
     seen::{JobSeen, PodSeen, Workers},
 };
 use crate::api::Backup;
+
+/// Objects in one answer to a list.
+pub const PAGE: u32 = 100;
+
+/// What kubectl leaves on what it has applied: a second copy of the spec.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Leaves out the bookkeeping of others, which no decision looks at: decoded it takes several times what the rest takes.
+#[must_use]
+pub fn trimmed<K: Resource>(mut object: K) -> K {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    meta.annotations.as_mut().and_then(|annotations| annotations.remove(LAST_APPLIED));
+    object
+}
 
 /// One object, or `None` when there is none.
 pub async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
@@ -37,31 +53,35 @@ pub async fn is_terminating(client: &Client, name: &str) -> Result<bool, Error> 
     Ok(found.is_some_and(|n| n.metadata.deletion_timestamp.is_some()))
 }
 
-/// All Backups of the clusters at this host, spelled so, in all namespaces that this operator watches.
-pub async fn backups_of_host(ctx: &Context, host: &str) -> Result<Vec<Backup>, Error> {
-    let params = ListParams::default().fields(&format!("spec.cluster.address.host={host}"));
-    let mut all = Vec::new();
+/// Tickets of all Backups of this one's MatrixOne cluster whose host is spelled alike, in all namespaces that this operator
+/// watches. They are read page by page, because a cluster can have thousands.
+pub async fn tickets(ctx: &Context, backup: &Backup) -> Result<Vec<Ticket>, Error> {
+    let key = cluster_key(backup);
+    let host = &backup.spec.cluster.address.host;
+    let alike = format!("spec.cluster.address.host={host}");
+    let mut tickets = Vec::new();
     for api in ctx.apis::<Backup>() {
-        let list = api.list(&params).await.map_err(|e| Error::kube("list", "Backups", e))?;
-        all.extend(list.items);
+        let ours = |b: &Backup| tickets.extend(Some(b).filter(|b| cluster_key(b) == key).and_then(Ticket::of));
+        pages(&api, &alike, ours).await?;
     }
-    Ok(all)
+    Ok(tickets)
 }
-
-/// Backups that are read at once: each may have kilobytes of status.
-const PAGE: u32 = 200;
 
 /// Shows every Backup of a namespace that names this storage.
 pub async fn backups_of_storage(
     client: &Client,
     namespace: &str,
     storage: &str,
-    mut show: impl FnMut(&Backup),
+    show: impl FnMut(&Backup),
 ) -> Result<(), Error> {
-    let api = Api::<Backup>::namespaced(client.clone(), namespace);
-    let mut params = ListParams::default().fields(&format!("spec.storage={storage}")).limit(PAGE);
+    pages(&Api::namespaced(client.clone(), namespace), &format!("spec.storage={storage}"), show).await
+}
+
+/// Shows every Backup that has these fields, page by page.
+async fn pages(api: &Api<Backup>, fields: &str, mut show: impl FnMut(&Backup)) -> Result<(), Error> {
+    let mut params = ListParams::default().fields(fields).limit(PAGE);
     loop {
-        let list = api.list(&params).await.map_err(|e| Error::kube("list", format!("Backups in {storage}"), e))?;
+        let list = api.list(&params).await.map_err(|e| Error::kube("list", format!("the Backups with {fields}"), e))?;
         list.items.iter().for_each(&mut show);
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -100,4 +120,29 @@ where
             .map(|_| awaited.to_owned()),
     };
     Ok(Workers { jobs: ours, pods: pods.items.iter().filter_map(|p| PodSeen::of(p, uid)).collect(), stranger })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_note_is_left_out_and_nothing_else() {
+        let object = |noted: bool| {
+            let mut annotations = serde_json::json!({"mo-backup.io/hold": "x"});
+            let mut fields = serde_json::json!(null);
+            if noted {
+                annotations[LAST_APPLIED] = serde_json::json!("{}");
+                fields = serde_json::json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}}]);
+            }
+            serde_json::from_value::<Backup>(serde_json::json!({
+                "apiVersion": "mo-backup.io/v1alpha1", "kind": "Backup",
+                "metadata": {"name": "b", "resourceVersion": "7", "annotations": annotations, "managedFields": fields},
+                "spec": {"cluster": {"address": {"host": "mo"}, "credentialsSecret": {"name": "s"}}, "storage": "st"}
+            }))
+            .unwrap()
+        };
+        let text = |backup: &Backup| serde_json::to_value(backup).unwrap();
+        assert_eq!(text(&trimmed(object(true))), text(&object(false)));
+    }
 }

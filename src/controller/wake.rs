@@ -25,6 +25,7 @@ use super::{
     backup::finished,
     decision::Kind,
     job::{KIND_LABEL, NAME_LABEL},
+    look::{PAGE, trimmed},
     queue::{cluster_key, gives_way},
 };
 use crate::api::{Backup, BackupPhase, BackupStorage};
@@ -45,13 +46,18 @@ pub fn watch<K: Kind>(
     decodable::<K>(api(ctx, scope)).default_backoff().reflect(writer)
 }
 
+/// A watch that begins with small pages: a page is in memory as text and decoded, with everything that caches leave out.
+fn paged() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
 /// Watches a kind of ours. An object that cannot be decoded is logged and left out: it must not end the watch of all others.
 fn decodable<K>(api: Api<DeserializeGuard<K>>) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
     let decoded = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(object),
+        Ok(object) => Some(trimmed(object)),
         Err(invalid) => {
             let meta = &invalid.metadata;
             let name = format!(
@@ -63,7 +69,7 @@ where
             None
         }
     };
-    watcher(api, watcher::Config::default()).filter_map(move |event| {
+    watcher(api, paged()).filter_map(move |event| {
         ready(match event {
             Ok(watcher::Event::Apply(o)) => decoded(o).map(|o| Ok(watcher::Event::Apply(o))),
             Ok(watcher::Event::Delete(o)) => decoded(o).map(|o| Ok(watcher::Event::Delete(o))),
@@ -104,7 +110,7 @@ where
     W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + Send + Sync + 'static,
     K: Resource<DynamicType = ()> + Send + 'static,
 {
-    let config = watcher::Config::default().labels(&format!("{KIND_LABEL}={}", K::kind(&())));
+    let config = paged().labels(&format!("{KIND_LABEL}={}", K::kind(&())));
     wakes(api::<PartialObjectMeta<W>>(ctx, scope), config, |worker: PartialObjectMeta<W>| {
         let meta = &worker.metadata;
         let name = meta.labels.as_ref().and_then(|l| l.get(NAME_LABEL));
@@ -125,7 +131,7 @@ fn waiting_for(backups: &Store<Backup>, storage: &PartialObjectMeta<BackupStorag
 /// Changes of `BackupStorage`s, for the Backups that name them.
 pub fn by_storages(ctx: &Context, scope: Option<&str>, backups: Store<Backup>) -> Wakes<Backup> {
     let storages = api::<PartialObjectMeta<BackupStorage>>(ctx, scope);
-    wakes(storages, watcher::Config::default(), move |storage| waiting_for(&backups, &storage))
+    wakes(storages, paged(), move |storage| waiting_for(&backups, &storage))
 }
 
 /// Rings when a Backup neither runs nor waits any more: it ended, pauses, or is gone. One for all watched namespaces,

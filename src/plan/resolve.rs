@@ -148,6 +148,12 @@ pub struct CopiedRow {
 }
 
 impl Resolved {
+    /// Bytes that they take in memory.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.list.memory()
+    }
+
     /// What lies in the backup's own folder, ascending by path.
     pub fn copied(&self) -> impl Iterator<Item = CopiedRow> + '_ {
         self.list.ids().filter_map(|id| {

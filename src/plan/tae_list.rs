@@ -80,6 +80,12 @@ impl TaeList {
         self.len() == 0
     }
 
+    /// Bytes that the rows take in memory, without the names of the side table.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        (self.len() * size_of::<Row>()) as u64
+    }
+
     /// Sum of the sizes as the server lists them; `tae_sum` says the same.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -1,5 +1,7 @@
 //! Moving bytes: bounded by a budget, several objects at a time, hashed on their way.
 
+mod limits;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -19,6 +21,8 @@ use super::{
 };
 use crate::plan::{Digest, Framing};
 
+pub use limits::Limits;
+
 /// Objects up to this size are sent at once, larger ones in parts, in bytes.
 pub const SMALL_MAX: u64 = 4 << 20;
 
@@ -33,21 +37,6 @@ const TRIES: u32 = 5;
 
 /// Pause before the second try; each next one is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How much at the same time.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Objects.
-    pub at_once: usize,
-    /// Bytes in memory, over all objects.
-    pub budget: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { at_once: 16, budget: 48 << 20 }
-    }
-}
 
 /// A file to be copied into the store.
 #[derive(Clone, Debug)]

@@ -30,7 +30,9 @@ impl Attempt<'_> {
         self.watch.step("copying");
         let (objects, bytes) = resolved.copied().fold((0, 0), |(n, sum), row| (n + 1, sum + row.size));
         self.watch.total(objects + 2 * files.len() as u64, bytes + files.iter().map(|f| f.size).sum::<u64>());
-        let limits = Limits { at_once: usize::from(self.task.parallelism.min(AT_ONCE_MAX)), ..Limits::default() };
+        let at_once = usize::from(self.task.parallelism.min(AT_ONCE_MAX));
+        // What the list takes is not there for copying: many objects need no more memory than few.
+        let limits = Limits { at_once, ..Limits::default() }.beside(resolved.memory());
         let (moved, mut found) = (Moved::default(), Vec::new());
         let rows = resolved.copied().map(|row| self.row(folder, framed, &row));
         let files = files.iter().flat_map(|file| self.file(folder, framed, file));

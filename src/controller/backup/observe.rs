@@ -2,14 +2,7 @@
 
 use crate::{
     api::{Backup, BackupStorage, DeletionPolicy},
-    controller::{
-        Context, Error,
-        job::WorkerImage,
-        look,
-        queue::{Ticket, cluster_key},
-        run::open_record,
-        seen::Workers,
-    },
+    controller::{Context, Error, job::WorkerImage, look, queue::Ticket, run::open_record, seen::Workers},
 };
 
 use super::{finished, plan};
@@ -74,9 +67,7 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     let run = plan::status(&backup).run;
     let open = open_record(&run);
     let others = if open.is_none() && backup.metadata.deletion_timestamp.is_none() {
-        let all = look::backups_of_host(ctx, &backup.spec.cluster.address.host).await?;
-        let key = cluster_key(&backup);
-        all.iter().filter(|b| cluster_key(b) == key).filter_map(Ticket::of).collect()
+        look::tickets(ctx, &backup).await?
     } else {
         Vec::new()
     };

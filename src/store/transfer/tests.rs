@@ -186,3 +186,11 @@ async fn a_cancelled_copy_gives_up_cleanly() {
     assert!(matches!(outcome, Err(Failure::Cancelled)), "{outcome:?}");
     assert_eq!((calls.load(Ordering::SeqCst), memory.unfinished()), (1, 0));
 }
+
+#[rstest]
+#[case::nothing_held(0, 48 << 20)]
+#[case::a_list(8 << 20, 40 << 20)]
+#[case::a_list_larger_than_the_budget(64 << 20, 15 << 20)]
+fn what_is_held_beside_comes_off_the_budget(#[case] held: u64, #[case] budget: u64) {
+    assert_eq!(Limits::default().beside(held).budget, budget);
+}
