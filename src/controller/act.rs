@@ -18,18 +18,16 @@ use serde_json::json;
 
 use super::{
     Context, Error,
-    decision::{Decision, Effect, Kind, Refusal, Written, ready},
+    decision::{Decision, Effect, Kind, NOTE, Refusal, Written, ready},
     job::{RUN_LABEL, WORKER_ACCOUNT},
     seen::JobSeen,
 };
-use crate::api::{ConditionType, Reason, RunStatus};
+use crate::api::{AttemptRecord, ConditionType, Reason, RunStatus};
 
 /// Who owns the fields that the operator applies.
 pub const FIELD_MANAGER: &str = "mo-backup-operator";
 /// Holds an object until its worker is over and its data has been dealt with.
 pub const FINALIZER: &str = "mo-backup.io/data";
-/// The longest note that the API server takes.
-const NOTE: usize = 1024;
 
 /// What came of the effects.
 #[derive(Clone, Debug)]
@@ -241,9 +239,11 @@ fn note<K: Kind>(ctx: &Context, object: &K, before: &Written<K::Phase>, decision
     let Some((reason, message)) = ready(&decision.status.run) else { return };
     let run = &decision.status.run;
     tracing::info!(object = what(object), phase = ?decision.status.phase, attempt = run.attempt, %reason, message, "decided");
-    let ended = |run: &RunStatus| run.attempts.last().filter(|a| a.end_time.is_some()).map(|a| a.number);
-    if ended(&before.run) != ended(run)
-        && let Some(last) = run.attempts.last().filter(|a| a.end_time.is_some())
+    fn ended(run: &RunStatus) -> Option<&AttemptRecord> {
+        run.attempts.last().filter(|a| a.end_time.is_some())
+    }
+    if let Some(last) = ended(run)
+        && ended(&before.run).is_none_or(|before| before.number != last.number)
     {
         let reason = last.reason.as_deref().and_then(Reason::parse).unwrap_or(Reason::Internal);
         ctx.metrics.attempt_ended(&K::kind(&()), reason);

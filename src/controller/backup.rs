@@ -69,7 +69,7 @@ impl Kind for Backup {
                 let phase = if object.metadata.deletion_timestamp.is_some() { phase } else { BackupPhase::Pending };
                 // Its Job was never made, and never will be: it must not hold the turn of its MatrixOne cluster.
                 if open_record(&draft.status.run).is_some() {
-                    attempt::close(&mut draft, Reason::NamespaceTerminating, None);
+                    draft.close(Reason::NamespaceTerminating, None);
                 }
                 draft
                     .say(phase, Standing::Held, Reason::NamespaceTerminating, "")

@@ -3,12 +3,19 @@
 use std::{fmt, future::Future, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::{NamespaceResourceScope, api::batch::v1::Job};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::batch::v1::Job,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Context, Error};
 use crate::api::{AttemptRecord, ConditionType, Reason, RunStatus, set_condition};
+
+/// The longest message of a record, and the longest note of an event that the API server takes.
+pub const NOTE: usize = 1024;
 
 /// A kind that this operator looks after.
 pub trait Kind:
@@ -152,6 +159,16 @@ impl<P: Copy> Draft<P> {
         self.status.run.attempts.last_mut()
     }
 
+    /// Ends the record of the last attempt.
+    pub fn close(&mut self, reason: Reason, message: Option<&str>) {
+        let now = self.now;
+        if let Some(record) = self.record() {
+            record.end_time = Some(Time(now));
+            record.reason = Some(reason.as_str().into());
+            record.message = message.filter(|m| !m.is_empty()).map(|m| m.chars().take(NOTE).collect());
+        }
+    }
+
     /// Adds an effect.
     #[must_use]
     pub fn with(mut self, effect: Effect) -> Self {
@@ -202,6 +219,13 @@ impl<P: Copy> Draft<P> {
     pub fn then(self, requeue: Requeue) -> Decision<P> {
         Decision { status: self.status, effects: self.effects, requeue }
     }
+}
+
+/// The token of an annotation by which a person asks for something, unless it was acted on.
+#[must_use]
+pub fn asked<'a>(object: &'a ObjectMeta, annotation: &str, handled: Option<&String>) -> Option<&'a String> {
+    let token = object.annotations.as_ref()?.get(annotation)?;
+    (!token.is_empty() && handled != Some(token)).then_some(token)
 }
 
 /// The reason and the message of the condition `Ready`.

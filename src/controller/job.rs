@@ -22,7 +22,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    api::{BackupStorageSpec, Cluster, GROUP, JobOptions, RunAs, StagingVolume},
+    api::{AttemptRecord, Backup, BackupStorageSpec, Cluster, GROUP, JobOptions, RunAs, StagingVolume},
     task::{InvalidSpec, Subject, TASK_ENV, Task, mount},
 };
 
@@ -85,6 +85,30 @@ pub fn purge_name(object: &str, attempt: impl Display) -> String {
 #[must_use]
 pub fn sweep_name(object: &str, attempt: impl Display) -> String {
     format!("{object}-sweep-{attempt}")
+}
+
+/// What an attempt is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// It takes the backup.
+    Backup,
+    /// It removes its data.
+    Purge,
+    /// It removes what a stopped worker left in the staging folder.
+    Sweep,
+}
+
+/// What this attempt of a Backup is for: its Job's name says it.
+#[must_use]
+pub fn errand(backup: &Backup, record: &AttemptRecord) -> Errand {
+    let name = backup.metadata.name.as_deref().unwrap_or_default();
+    if record.job == purge_name(name, record.number) {
+        Errand::Purge
+    } else if record.job == sweep_name(name, record.number) {
+        Errand::Sweep
+    } else {
+        Errand::Backup
+    }
 }
 
 /// Name of the Job of a probe.

@@ -61,7 +61,11 @@ pub async fn tickets(ctx: &Context, backup: &Backup) -> Result<Vec<Ticket>, Erro
     let alike = format!("spec.cluster.address.host={host}");
     let mut tickets = Vec::new();
     for api in ctx.apis::<Backup>() {
-        let ours = |b: &Backup| tickets.extend(Some(b).filter(|b| cluster_key(b) == key).and_then(Ticket::of));
+        let ours = |b: &Backup| {
+            if cluster_key(b) == key {
+                tickets.extend(Ticket::of(b));
+            }
+        };
         pages(&api, &alike, ours).await?;
     }
     Ok(tickets)

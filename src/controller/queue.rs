@@ -5,10 +5,10 @@
 use jiff::Timestamp;
 
 use super::{
-    job::{purge_name, sweep_name},
+    job::{Errand, errand},
     run::open_record,
 };
-use crate::api::{Address, AttemptRecord, Backup, BackupPhase, Queue};
+use crate::api::{Address, Backup, BackupPhase, Queue};
 
 /// A Backup, as the queue sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,10 +69,8 @@ impl Ticket {
 
 fn claim(backup: &Backup) -> Claim {
     let status = backup.status.clone().unwrap_or_default();
-    let name = backup.metadata.name.as_deref().unwrap_or_default();
     // Neither a purge nor a sweep talks to MatrixOne.
-    let talks = |r: &AttemptRecord| ![purge_name(name, r.number), sweep_name(name, r.number)].contains(&r.job);
-    if open_record(&status.run).is_some_and(talks) {
+    if open_record(&status.run).is_some_and(|r| errand(backup, r) == Errand::Backup) {
         return Claim::Holds;
     }
     if backup.metadata.deletion_timestamp.is_some() || backup.spec.suspend {

@@ -16,12 +16,10 @@ mod decide;
 mod observe;
 mod users;
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 pub use decide::decide;
-use decide::is_routine;
+use decide::{POLL, SOON, is_routine, tell};
 pub use observe::Observed;
 pub use users::Users;
 
@@ -29,7 +27,7 @@ use super::{
     Context, Error,
     decision::{Decision, Draft, Kind, Refusal, Requeue, Standing, Written},
 };
-use crate::api::{BackupStorage, BackupStoragePhase, ConditionType, Reason};
+use crate::api::{BackupStorage, BackupStoragePhase, Reason};
 
 impl Kind for BackupStorage {
     type Observed = Observed;
@@ -58,24 +56,18 @@ impl Kind for BackupStorage {
     }
 
     fn refused(object: &Self, refusal: &Refusal, now: Timestamp) -> Decision<BackupStoragePhase> {
-        let mut draft = Draft::new(object.written(), object.metadata.generation, false, now);
+        let draft = Draft::new(object.written(), object.metadata.generation, false, now);
         let phase = draft.status.phase.unwrap_or(BackupStoragePhase::Pending);
-        let routine = is_routine(&draft);
         match refusal {
             // Its Backups find out by themselves, and are let go for it.
-            Refusal::NamespaceTerminating if routine => draft.then(Requeue::OnChange),
+            Refusal::NamespaceTerminating if is_routine(&draft) => draft.then(Requeue::OnChange),
             Refusal::NamespaceTerminating => {
                 draft.say(phase, Standing::Held, Reason::NamespaceTerminating, "").then(Requeue::OnChange)
             }
-            Refusal::NameTaken => draft.then(Requeue::After(Duration::from_secs(5))),
+            Refusal::NameTaken => draft.then(Requeue::After(SOON)),
             Refusal::Refused(words) => {
                 let message = format!("Kubernetes refused the Job: {words}");
-                if routine {
-                    draft.condition(ConditionType::Stalled, true, Reason::JobRefused, &message);
-                } else {
-                    draft = draft.say(phase, Standing::Stuck, Reason::JobRefused, &message);
-                }
-                draft.then(Requeue::After(Duration::from_secs(30)))
+                tell(draft, Standing::Stuck, Reason::JobRefused, &message).then(Requeue::After(POLL))
             }
         }
     }

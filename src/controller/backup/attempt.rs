@@ -102,11 +102,7 @@ fn make_again(seen: &Observed, draft: BackupDraft, record: &AttemptRecord) -> Ba
         Err(Obstacle::Passing { reason, message, look: _ }) => {
             draft.say(BackupPhase::Pending, Standing::Moving, reason, &message).then(Requeue::After(POLL))
         }
-        Err(Obstacle::Permanent { reason, message }) => {
-            let mut draft = draft;
-            close(&mut draft, reason, Some(&message));
-            if retry(seen, &mut draft) { between(seen, draft, true) } else { failed(draft, reason, &message) }
-        }
+        Err(Obstacle::Permanent { reason, message }) => ended_badly(seen, draft, Hope::None, reason, &message),
     }
 }
 
@@ -147,16 +143,6 @@ pub(super) fn lost(draft: BackupDraft, phase: BackupPhase, pod: &str, node: &str
     draft.say(phase, Standing::Stuck, Reason::NodeLost, &message).then(Requeue::After(POLL))
 }
 
-/// Ends the record of the attempt.
-pub(super) fn close(draft: &mut BackupDraft, reason: Reason, message: Option<&str>) {
-    let now = draft.now;
-    if let Some(record) = draft.record() {
-        record.end_time = Some(Time(now));
-        record.reason = Some(reason.as_str().into());
-        record.message = message.filter(|m| !m.is_empty()).map(|m| m.chars().take(1024).collect());
-    }
-}
-
 /// The worker is over: what came of it?
 fn judged(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord, ending: &Ending) -> BackupDecision {
     let said = plan::said(&seen.backup, &fence(&seen.backup, record.number));
@@ -165,31 +151,35 @@ fn judged(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord, endin
     match judge(record, ending, said) {
         Verdict::Done if !proven => {
             let message = "the worker reported success without naming a manifest";
-            close(&mut draft, Reason::Internal, Some(message));
-            again(seen, draft, Reason::Internal, message)
+            ended_badly(seen, draft, Hope::Another, Reason::Internal, message)
         }
         Verdict::Done => {
             retry(seen, &mut draft);
-            close(&mut draft, Reason::Completed, None);
+            draft.close(Reason::Completed, None);
             draft.status.run.end_time = Some(Time(draft.now));
             verified(&mut draft, report);
             draft.say(BackupPhase::Completed, Standing::Done, Reason::Completed, "").then(Requeue::OnChange)
         }
-        Verdict::Never(reason, message) => {
-            close(&mut draft, reason, Some(&message));
-            if retry(seen, &mut draft) { between(seen, draft, true) } else { failed(draft, reason, &message) }
-        }
-        Verdict::Again(reason, message) => {
-            close(&mut draft, reason, Some(&message));
-            again(seen, draft, reason, &message)
-        }
+        Verdict::Never(reason, message) => ended_badly(seen, draft, Hope::None, reason, &message),
+        Verdict::Again(reason, message) => ended_badly(seen, draft, Hope::Another, reason, &message),
     }
 }
 
-/// Another attempt can help, while there are some left.
-fn again(seen: &Observed, mut draft: BackupDraft, reason: Reason, message: &str) -> BackupDecision {
+/// Whether another attempt can help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hope {
+    None,
+    Another,
+}
+
+/// Ends the record of an attempt that failed, and goes on as a person asks, or as long as there is hope and tries are left.
+fn ended_badly(seen: &Observed, mut draft: BackupDraft, hope: Hope, reason: Reason, message: &str) -> BackupDecision {
+    draft.close(reason, Some(message));
     if retry(seen, &mut draft) {
         return between(seen, draft, true);
+    }
+    if hope == Hope::None {
+        return failed(draft, reason, message);
     }
     let run = &draft.status.run;
     let tried = run.attempt - run.first_attempt.unwrap_or(1) + 1;

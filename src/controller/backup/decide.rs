@@ -17,7 +17,7 @@ use crate::{
     },
     controller::{
         act::FINALIZER,
-        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
+        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, asked, ready},
         job::attempt_name,
         queue::{Ticket, Turn, turn},
         run::{after, backoff, open_record, until},
@@ -62,11 +62,11 @@ fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
         return if held { draft.with(Effect::Release) } else { draft }.then(Requeue::OnChange);
     }
     let cancel = request(seen, CANCEL_ANNOTATION, |h| &mut h.cancel, &mut draft);
+    if backup.metadata.deletion_timestamp.is_some() {
+        return if held { delete::delete(seen, draft) } else { draft.then(Requeue::OnChange) };
+    }
     let open = open_record(&draft.status.run).cloned();
     let retry = open.is_none() && retry(seen, &mut draft);
-    if backup.metadata.deletion_timestamp.is_some() {
-        return if held { delete::delete(seen, draft, retry) } else { draft.then(Requeue::OnChange) };
-    }
     if finished(backup) && !(retry && draft.status.phase == Some(BackupPhase::Failed)) {
         return draft.restamped().then(Requeue::OnChange);
     }
@@ -90,13 +90,11 @@ fn request(
     slot: fn(&mut HandledRequests) -> &mut Option<String>,
     draft: &mut BackupDraft,
 ) -> bool {
-    let token = seen.backup.metadata.annotations.as_ref().and_then(|a| a.get(annotation)).filter(|t| !t.is_empty());
-    let Some(token) = token else { return false };
-    let handled = slot(draft.status.run.handled_requests.get_or_insert_default());
-    if handled.as_ref() == Some(token) {
-        return false;
-    }
-    *handled = Some(token.clone());
+    let mut handled = draft.status.run.handled_requests.clone().unwrap_or_default();
+    let slot = slot(&mut handled);
+    let Some(token) = asked(&seen.backup.metadata, annotation, slot.as_ref()) else { return false };
+    *slot = Some(token.clone());
+    draft.status.run.handled_requests = Some(handled);
     true
 }
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    attempt::{close, lost, note, stop},
+    attempt::{lost, note, stop},
     decide::{BackupDecision, BackupDraft, LONGEST_WAIT, begin, make, retry},
     observe::Observed,
-    plan::{self, Errand, POLL, SOON, errand, fence, open},
+    plan::{self, POLL, SOON, fence, open},
 };
 use crate::{
     api::{AttemptRecord, BackupPhase, DeletionPolicy, Reason},
     controller::{
         decision::{Effect, Requeue, Standing, ready},
-        job::{purge_name, sweep_name},
+        job::{Errand, errand, purge_name, sweep_name},
         run::{Ending, Stage, Verdict, after, backoff, judge, open_record, until},
     },
     task::SweepTask,
@@ -25,7 +25,7 @@ const QUICK_PURGES: u32 = 5;
 const HOUR: Duration = Duration::from_hours(1);
 
 /// A deleted Backup that we still hold.
-pub fn delete(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
+pub fn delete(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
     draft.status.run.queue = None;
     match open_record(&draft.status.run).cloned() {
         Some(record) => match errand(&seen.backup, &record) {
@@ -33,7 +33,7 @@ pub fn delete(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDec
             Errand::Purge => purging(seen, draft, &record),
             Errand::Sweep => sweeping(seen, draft, &record),
         },
-        None => settled(seen, draft, retry),
+        None => settled(seen, draft),
     }
 }
 
@@ -55,30 +55,25 @@ fn stopping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> 
         }
         Stage::Lost { pod, node } => lost(draft, BackupPhase::Deleting, &pod, &node),
         Stage::ToMake | Stage::Taken { .. } => {
-            close(&mut draft, Reason::Releasing, None);
-            after_attempt(seen, draft)
+            draft.close(Reason::Releasing, None);
+            settled(seen, draft)
         }
         Stage::Over(ending) => {
             let said = plan::said(&seen.backup, &fence);
             match judge(record, &ending, said) {
-                Verdict::Done => close(&mut draft, Reason::Completed, None),
+                Verdict::Done => draft.close(Reason::Completed, None),
                 Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
-                    close(&mut draft, reason, Some(&message));
+                    draft.close(reason, Some(&message));
                 }
             }
-            after_attempt(seen, draft)
+            settled(seen, draft)
         }
     }
 }
 
-/// The attempt that was open is closed now.
-fn after_attempt(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
+/// No attempt is open, or not any more.
+fn settled(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
     let retry = retry(seen, &mut draft);
-    settled(seen, draft, retry)
-}
-
-/// No attempt is open.
-fn settled(seen: &Observed, draft: BackupDraft, retry: bool) -> BackupDecision {
     if let Some(pod) = seen.workers.pods.iter().find(|p| p.alive) {
         let message = format!("Pod {} of an earlier run is still there", pod.name);
         return draft
@@ -165,11 +160,11 @@ fn sweeping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> 
         Stage::Lost { pod, node } => return lost(draft, phase, &pod, &node),
         Stage::Over(ending) => {
             close_purge(seen, &mut draft, record, &ending, &fence);
-            return settled(seen, draft, false);
+            return settled(seen, draft);
         }
     };
-    close(&mut draft, why, Some(&message));
-    settled(seen, draft, false)
+    draft.close(why, Some(&message));
+    settled(seen, draft)
 }
 
 fn is(record: &AttemptRecord, reason: Reason) -> bool {
@@ -231,8 +226,8 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
     let phase = BackupPhase::Deleting;
     match stage {
         Stage::ToMake | Stage::Taken { .. } if kept(seen) => {
-            close(&mut draft, Reason::Interrupted, Some("the data is to be kept"));
-            after_attempt(seen, draft)
+            draft.close(Reason::Interrupted, Some("the data is to be kept"));
+            settled(seen, draft)
         }
         Stage::Starting { .. } | Stage::Running { .. } if kept(seen) => {
             stop(seen, draft, &fence, phase, Reason::Interrupted, "the data is to be kept")
@@ -244,8 +239,8 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
                 make(seen, draft, job)
             }
             Err(invalid) => {
-                close(&mut draft, Reason::PurgeFailed, Some(&invalid.to_string()));
-                after_attempt(seen, draft)
+                draft.close(Reason::PurgeFailed, Some(&invalid.to_string()));
+                settled(seen, draft)
             }
         },
         Stage::Taken { job } => {
@@ -263,7 +258,7 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
         Stage::Lost { pod, node } => lost(draft, phase, &pod, &node),
         Stage::Over(ending) => {
             close_purge(seen, &mut draft, record, &ending, &fence);
-            after_attempt(seen, draft)
+            settled(seen, draft)
         }
     }
 }
@@ -273,8 +268,8 @@ fn close_purge(seen: &Observed, draft: &mut BackupDraft, record: &AttemptRecord,
     let said = plan::said(&seen.backup, fence);
     match (judge(record, ending, said), ending) {
         (Verdict::Done, _) | (Verdict::Again(Reason::WorkerFailed, _), Ending::Complete) => {
-            close(draft, Reason::Completed, None);
+            draft.close(Reason::Completed, None);
         }
-        (Verdict::Again(reason, message) | Verdict::Never(reason, message), _) => close(draft, reason, Some(&message)),
+        (Verdict::Again(reason, message) | Verdict::Never(reason, message), _) => draft.close(reason, Some(&message)),
     }
 }

@@ -1,8 +1,10 @@
 //! What a decision about a Backup may look at.
 
 use crate::{
-    api::{Backup, BackupStorage, DeletionPolicy},
-    controller::{Context, Error, job::WorkerImage, look, queue::Ticket, run::open_record, seen::Workers},
+    api::{Backup, BackupStorage, DeletionPolicy, RETRY_ANNOTATION},
+    controller::{
+        Context, Error, decision::asked, job::WorkerImage, look, queue::Ticket, run::open_record, seen::Workers,
+    },
 };
 
 use super::{finished, plan};
@@ -80,7 +82,6 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
 
 /// Whether mo-backup.io/retry carries a token that was not acted on.
 pub(super) fn asked_to_retry(backup: &Backup) -> bool {
-    let token = backup.metadata.annotations.as_ref().and_then(|a| a.get(crate::api::RETRY_ANNOTATION));
     let handled = backup.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.retry.as_ref());
-    token.is_some() && token != handled
+    asked(&backup.metadata, RETRY_ANNOTATION, handled).is_some()
 }

@@ -11,7 +11,7 @@ use crate::{
         AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, ConditionType, Method, Reason, Said,
     },
     controller::{
-        job::{JobPlan, purge_name, sweep_name},
+        job::{Errand, JobPlan, errand},
         run::{GRACE, Limits, Open},
     },
     plan::BackupId,
@@ -105,29 +105,6 @@ fn written(backup: &Backup) -> Option<Timestamp> {
 /// The report of this run.
 pub fn said<'a>(backup: &'a Backup, run: &str) -> Option<&'a Said> {
     backup.status.as_ref()?.report.as_ref().map(|r| &r.said).filter(|s| s.run == run)
-}
-
-/// What an attempt is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
-    /// It takes the backup.
-    Backup,
-    /// It removes its data.
-    Purge,
-    /// It removes what a stopped worker left in the staging folder.
-    Sweep,
-}
-
-/// What this attempt is for: its Job's name says it.
-pub fn errand(backup: &Backup, record: &AttemptRecord) -> Errand {
-    let name = backup.metadata.name.as_deref().unwrap_or_default();
-    if record.job == purge_name(name, record.number) {
-        Errand::Purge
-    } else if record.job == sweep_name(name, record.number) {
-        Errand::Sweep
-    } else {
-        Errand::Backup
-    }
 }
 
 /// Whether the last worker of the backup may have left files in the staging folder: it ended without a word, or says so.

@@ -9,10 +9,10 @@ use super::{Users, observe::Observed};
 use crate::{
     api::{
         ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION,
-        Reason, StorageReport,
+        Reason, RunStatus, StorageReport,
     },
     controller::{
-        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
+        decision::{self, Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
         job::{JobPlan, probe_name},
         run::{Ending, GRACE, Limits, Open, Stage, Verdict, after, backoff, judge, open_record, until},
     },
@@ -23,8 +23,8 @@ use crate::{
 const LIMITS: Limits = Limits { start: Duration::from_mins(5), run: Duration::from_mins(5), stall: None };
 /// The longest wait between two probes of a storage that is not ready.
 const HOUR: Duration = Duration::from_hours(1);
-const POLL: Duration = Duration::from_secs(30);
-const SOON: Duration = Duration::from_secs(5);
+pub(super) const POLL: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Between two probes that count again: a backup is often followed by another.
 const APART: Duration = Duration::from_secs(30);
@@ -88,8 +88,7 @@ fn due(storage: &BackupStorage, users: &Users) -> Option<Timestamp> {
             let last = status.run.attempts.last()?;
             let ended = last.end_time.as_ref()?.0;
             let permanent = last.reason.as_deref().and_then(Reason::parse).is_some_and(Reason::is_permanent);
-            let failed = u32::try_from(status.run.attempt - status.run.first_attempt.unwrap_or(1) + 1).unwrap_or(1);
-            Some(after(ended, if permanent { HOUR } else { backoff(failed, HOUR) }))
+            Some(after(ended, wait(&status.run, permanent)))
         }
     }
 }
@@ -107,7 +106,7 @@ pub(super) fn is_routine(draft: &StorageDraft) -> bool {
 }
 
 /// Says how the probe stands.
-fn tell(mut draft: StorageDraft, standing: Standing, reason: Reason, message: &str) -> StorageDraft {
+pub(super) fn tell(mut draft: StorageDraft, standing: Standing, reason: Reason, message: &str) -> StorageDraft {
     if !is_routine(&draft) {
         return draft.say(BackupStoragePhase::Probing, standing, reason, message);
     }
@@ -119,9 +118,8 @@ fn tell(mut draft: StorageDraft, standing: Standing, reason: Reason, message: &s
 
 /// A token of mo-backup.io/retry that was not acted on.
 fn asked(storage: &BackupStorage) -> Option<&String> {
-    let token = storage.metadata.annotations.as_ref()?.get(RETRY_ANNOTATION).filter(|t| !t.is_empty())?;
     let handled = storage.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.retry.as_ref());
-    (handled != Some(token)).then_some(token)
+    decision::asked(&storage.metadata, RETRY_ANNOTATION, handled)
 }
 
 /// Puts a probe on record and makes its Job. A storage that was ready stays so meanwhile, unless its spec has changed.
@@ -260,7 +258,7 @@ fn judged(
 ) -> StorageDecision {
     match judge(record, ending, report.map(|r| &r.said)) {
         Verdict::Done => {
-            close(&mut draft, Reason::StorageReady, None);
+            draft.close(Reason::StorageReady, None);
             draft.status.run.end_time = Some(Time(draft.now));
             let (phase, message) = match seen.storage.spec.access_mode {
                 AccessMode::ReadWrite => (BackupStoragePhase::Ready, Reason::StorageReady.meaning()),
@@ -272,28 +270,30 @@ fn judged(
             draft.say(phase, Standing::Done, Reason::StorageReady, &message).then(Requeue::After(APART))
         }
         Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
-            close(&mut draft, reason, Some(&message));
+            draft.close(reason, Some(&message));
             failed(draft, reason, &message)
         }
     }
 }
 
-fn close(draft: &mut StorageDraft, reason: Reason, message: Option<&str>) {
-    let now = draft.now;
-    if let Some(record) = draft.record() {
-        record.end_time = Some(Time(now));
-        record.reason = Some(reason.as_str().into());
-        record.message = message.filter(|m| !m.is_empty()).map(|m| m.chars().take(1024).collect());
-    }
-}
-
 fn failed(mut draft: StorageDraft, reason: Reason, message: &str) -> StorageDecision {
     draft.status.run.end_time = Some(Time(draft.now));
-    let draft = draft.say(BackupStoragePhase::Failed, Standing::Failed, reason, message);
-    let run = &draft.status.run;
-    let count = u32::try_from(run.attempt - run.first_attempt.unwrap_or(1) + 1).unwrap_or(1);
-    let wait = if reason.is_permanent() { HOUR } else { backoff(count, HOUR) };
+    let permanent = reason.is_permanent();
+    let message = match (permanent, message.trim_end_matches('.')) {
+        (false, message) => message.to_owned(),
+        (true, message) => {
+            format!("{message}. It is probed again within the hour, or at once when {RETRY_ANNOTATION} has a new token")
+        }
+    };
+    let draft = draft.say(BackupStoragePhase::Failed, Standing::Failed, reason, &message);
+    let wait = wait(&draft.status.run, permanent);
     draft.then(Requeue::After(wait))
+}
+
+/// From a failed probe to the next one.
+fn wait(run: &RunStatus, permanent: bool) -> Duration {
+    let failed = u32::try_from(run.attempt - run.first_attempt.unwrap_or(1) + 1).unwrap_or(1);
+    if permanent { HOUR } else { backoff(failed, HOUR) }
 }
 
 #[cfg(test)]
