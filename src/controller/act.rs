@@ -234,14 +234,16 @@ fn granted(made: Result<(), kube::Error>, name: String) -> Result<Option<Refusal
     }
 }
 
+/// The record of the last attempt, once it has ended.
+fn ended(run: &RunStatus) -> Option<&AttemptRecord> {
+    run.attempts.last().filter(|a| a.end_time.is_some())
+}
+
 /// Logs and counts what has been decided and is on record.
 fn note<K: Kind>(ctx: &Context, object: &K, before: &Written<K::Phase>, decision: &Decision<K::Phase>) {
     let Some((reason, message)) = ready(&decision.status.run) else { return };
     let run = &decision.status.run;
     tracing::info!(object = what(object), phase = ?decision.status.phase, attempt = run.attempt, %reason, message, "decided");
-    fn ended(run: &RunStatus) -> Option<&AttemptRecord> {
-        run.attempts.last().filter(|a| a.end_time.is_some())
-    }
     if let Some(last) = ended(run)
         && ended(&before.run).is_none_or(|before| before.number != last.number)
     {
