@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{BackupType, DeletionPolicy, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel, VolumeLocation},
+    api::{BackupType, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel, VolumeLocation},
     plan::BackupId,
 };
 
@@ -172,8 +172,6 @@ pub struct PurgeTask {
     pub storage: StorageTask,
     /// The staging folder whose left-overs go too.
     pub staging: Option<StagingTask>,
-    /// Asked for once more before anything is removed.
-    pub policy: DeletionPolicy,
 }
 
 /// A staging folder to be emptied.

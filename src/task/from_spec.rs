@@ -302,7 +302,6 @@ impl PurgeTask {
             id: backup_id(backup)?,
             storage: StorageTask::of(storage)?,
             staging: backup.spec.staging.as_ref().map(|s| StagingTask::of(&s.volume)).transpose()?,
-            policy: backup.spec.deletion_policy,
         })
     }
 }

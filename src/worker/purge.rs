@@ -2,7 +2,7 @@
 
 use super::{Failure, Places, Staging, clean};
 use crate::{
-    api::{DeletionPolicy, Reason},
+    api::Reason,
     plan::BackupId,
     store::{
         Prefix,
@@ -12,12 +12,8 @@ use crate::{
 };
 
 /// Removes the backup of the task from the repository and from the staging folder. Nothing that another backup needs is
-/// removed; nothing at all, when the task says `Retain`, or when the repository is not ours.
+/// removed; nothing at all, when the repository is not ours.
 pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
-    match task.policy {
-        DeletionPolicy::Retain => return Ok(()),
-        DeletionPolicy::Delete => {}
-    }
     if task.storage.read_only {
         let detail = format!("BackupStorage {} is read-only", task.storage.name);
         return Err(Failure::new(Reason::StorageReadOnly, detail));

@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mo_backup::{
-    api::{BackupType, DeletionPolicy, Outcome, VersioningState},
+    api::{BackupType, Outcome, VersioningState},
     store::memory::Memory,
     task::{ProbeTask, PurgeTask, StagingTask, Subject, SweepTask},
     worker::{Files, Place, Places, Watch, probe, purge, sweep},
 };
-
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,8 +31,8 @@ pub fn subject() -> Subject {
     Subject { namespace: "ns".into(), name: "main".into(), uid: "u".into(), attempt: 1, run: "u-1".into() }
 }
 
-fn purge_task(rig: &Rig, policy: DeletionPolicy) -> PurgeTask {
-    PurgeTask { subject: subject(), id: rig.id, storage: storage(), staging: None, policy }
+fn purge_task(rig: &Rig) -> PurgeTask {
+    PurgeTask { subject: subject(), id: rig.id, storage: storage(), staging: None }
 }
 
 async fn chain() -> (Rig, Rig) {
@@ -48,20 +47,18 @@ async fn chain() -> (Rig, Rig) {
 #[tokio::test(start_paused = true)]
 async fn what_another_backup_needs_outlives_its_own() {
     let (full, incremental) = chain().await;
-    purge(&purge_task(&full, DeletionPolicy::Retain), &places(&full.repository)).await.unwrap();
-    assert!(full.catalog().is_some(), "the policy says Retain");
-    purge(&purge_task(&full, DeletionPolicy::Delete), &places(&full.repository)).await.unwrap();
+    purge(&purge_task(&full), &places(&full.repository)).await.unwrap();
     assert!(full.catalog().is_none());
     assert_whole(&incremental);
-    purge(&purge_task(&incremental, DeletionPolicy::Delete), &places(&full.repository)).await.unwrap();
+    purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
     assert_eq!(full.repository.keys(), ["mo-backup.json"]);
-    purge(&purge_task(&incremental, DeletionPolicy::Delete), &places(&full.repository)).await.unwrap();
+    purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_of_somebody_else_is_purged() {
     let (full, _) = chain().await;
-    let mut task = purge_task(&full, DeletionPolicy::Delete);
+    let mut task = purge_task(&full);
     task.storage.uid = "another".into();
     let before = full.repository.keys();
     let refused = purge(&task, &places(&full.repository)).await.unwrap_err();
