@@ -48,7 +48,7 @@ fn assert_whole(rig: &Rig) {
         objects += 1;
     }
     reader.finish().unwrap();
-    assert_eq!(objects, 8 + 1 + 5, "objects, a checkpoint, and the files beside them");
+    assert_eq!(objects, 8 + 2 + 5, "objects, a checkpoint, what was collected, and the files beside them");
 }
 
 #[rstest]

@@ -147,6 +147,24 @@ pub struct CopiedRow {
     pub digest: Option<Digest>,
 }
 
+impl CopiedRow {
+    /// Whether the listed size is that of the content. Servers before 4.2 list the files below `gc/` with others.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        is_exact(&self.path)
+    }
+
+    /// Whether something about it is only known by reading.
+    #[must_use]
+    pub fn must_be_read(&self) -> bool {
+        self.digest.is_none() || !self.is_exact()
+    }
+}
+
+fn is_exact(path: &str) -> bool {
+    !path.starts_with("tae/gc/")
+}
+
 impl Resolved {
     /// Bytes that they take in memory.
     #[must_use]
@@ -162,19 +180,19 @@ impl Resolved {
         })
     }
 
-    /// Those of [`copied`](Self::copied) whose content must be read, because the server lists no digest.
+    /// Those of [`copied`](Self::copied) whose content must be read, because the server does not list all about it.
     pub fn unread(&self) -> impl Iterator<Item = CopiedRow> + '_ {
-        self.copied().filter(|row| row.digest.is_none())
+        self.copied().filter(CopiedRow::must_be_read)
     }
 
-    /// Records what was found by reading a row's content: it must be what the server lists. The sizes of files below
-    /// `gc/` are not exact in lists of servers before 4.2; theirs are taken as found.
+    /// Records what was found by reading a row's content: it must be what the server lists. Sizes that are not exact are
+    /// taken as found.
     pub fn found(&mut self, id: RowId, size: u64, digest: Digest) -> Result<(), Error> {
         let path = self.list.path(id);
         let Some(row) = self.list.row_mut(id) else {
             return Err(Error::Differs { path, detail: "it is not in the list".into() });
         };
-        if row.size != size && !path.starts_with("tae/gc/") {
+        if row.size != size && is_exact(&path) {
             let detail = format!("{size} bytes instead of {}", row.size);
             return Err(Error::Differs { path, detail });
         }

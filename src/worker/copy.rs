@@ -62,10 +62,8 @@ impl Attempt<'_> {
 
     /// A row of the list. It is tagged when something about it is only known by reading.
     fn row(&self, folder: &Folder<'_>, framed: Framing, row: &CopiedRow) -> Item<Option<RowId>> {
-        // Servers before 4.2 list the files below gc/ with sizes that are not exact.
-        let exact = !row.path.starts_with("tae/gc/");
-        let tag = (!exact || row.digest.is_none()).then_some(row.id);
-        self.item(folder, framed, &row.path, tag, exact.then_some(row.size), row.digest)
+        let tag = row.must_be_read().then_some(row.id);
+        self.item(folder, framed, &row.path, tag, row.is_exact().then_some(row.size), row.digest)
     }
 
     /// A file beside the list, and its companion, so that other tools find the folder as the server left it.

@@ -110,7 +110,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// Reads what the server lists without a digest. Returns how many objects that were.
+    /// Reads what the server does not list in full. Returns how many objects that were.
     async fn digest(&self, folder: &Folder<'_>, tree: Framing, resolved: &mut Resolved) -> Result<u64, Failure> {
         self.watch.step("digests");
         let rows: Vec<_> = resolved.unread().collect();

@@ -72,6 +72,8 @@ struct State {
     held: bool,
     unshared: bool,
     hanging: bool,
+    lingering: bool,
+    mumbling: bool,
     rewound: bool,
 }
 
@@ -99,6 +101,8 @@ impl Double {
             held: false,
             unshared: false,
             hanging: false,
+            lingering: false,
+            mumbling: false,
             rewound: false,
         })))
     }
@@ -141,6 +145,16 @@ impl Double {
         self.state().hanging = true;
     }
 
+    /// A BACKUP whose connection was lost goes on until it is killed.
+    pub fn linger(&self) {
+        self.state().lingering = true;
+    }
+
+    /// The answer to holding back garbage collection cannot be read.
+    pub fn mumble(&self) {
+        self.state().mumbling = true;
+    }
+
     /// The server's history is another one: what it does not copy has names that no base knows.
     pub fn rewind(&self) {
         self.state().rewound = true;
@@ -161,6 +175,11 @@ impl Double {
         self.state().running.push(running);
     }
 
+    /// What runs is shown with another connection's id than its own.
+    pub fn renumber(&self, connection: u32) {
+        self.state().running.iter_mut().for_each(|r| r.connection = connection);
+    }
+
     pub fn running(&self) -> usize {
         self.state().running.len()
     }
@@ -169,7 +188,7 @@ impl Double {
         let running =
             Running { connection, label: label.into(), prefix: "elsewhere".into(), full: true, looks: u32::MAX };
         self.state().running.push(running);
-        while self.state().running.iter().any(|r| r.connection == connection) {
+        while self.state().running.iter().any(|r| r.label == label) {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         Err(failed(Problem::Cancelled, 1105, "context canceled"))
@@ -282,6 +301,9 @@ fn answer(state: &mut State, id: u32, statement: &Statement, lost: bool) -> Resu
         Statement::Checkpoint => controlled(state, "Checkpoint", ok()),
         Statement::HoldMinTs(_) => {
             state.held = true;
+            if state.mumbling {
+                return one("held, probably");
+            }
             controlled(state, "DiskCleaner", ok())
         }
         Statement::ReleaseMinTs if !state.held => Err(failed(Problem::Refused, 20637, "can't delete gc checker")),
@@ -349,7 +371,8 @@ fn backup(
     if lost {
         // A disconnect does not end it.
         write(state, &prefix, full, 3);
-        state.running.push(Running { connection, label: label.into(), prefix, full, looks: 2 });
+        let looks = if state.lingering { u32::MAX } else { 2 };
+        state.running.push(Running { connection, label: label.into(), prefix, full, looks });
         return Ok(Vec::new());
     }
     write(state, &prefix, full, usize::MAX);
@@ -360,8 +383,8 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
     if state.unshared {
         return;
     }
-    let at = state.clock;
-    for (path, bytes) in tree::files(full, state.framed, at, state.rewound).into_iter().take(files) {
+    let habits = tree::Habits { framed: state.framed, exact: state.version >= "v4.2", rewound: state.rewound };
+    for (path, bytes) in tree::files(full, state.clock, habits).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
         if !state.target.has(&key) {
             state.target.set(&key, bytes);

@@ -12,12 +12,7 @@ use mo_backup::{
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{Rig, storage};
-
-fn keys() -> Keys {
-    let canary = |text: &str| text.to_owned().into();
-    Keys { id: canary("CANARYID"), secret: canary("CANARYSECRET"), session_token: None }
-}
+use super::rig::{Rig, keys, storage};
 
 fn foreign(rig: &Rig) {
     let marker = serde_json::json!({
@@ -118,10 +113,9 @@ async fn nothing_is_sent_and_nothing_is_written(
 #[tokio::test(start_paused = true)]
 async fn a_server_writes_to_the_bucket_itself(#[case] version: &'static str, #[case] allow: bool) {
     let rig = Rig::direct(version);
-    let (mut task, mut ports) = (rig.task(1, BackupType::Auto), rig.ports());
-    (task.method, task.staging, task.allow_keys_in_sql) = (Method::Direct, None, allow);
-    (ports.staging, ports.keys) = (None, Some(keys()));
-    let report = backup(&task, &ports, &rig.watch(&task, CancellationToken::new())).await;
+    let mut task = rig.task(1, BackupType::Auto);
+    task.allow_keys_in_sql = allow;
+    let report = rig.run(&task).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     super::assert_whole(&rig);
     assert!(rig.sent());

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use mo_backup::{
     api::{BackupReport, BackupType, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel},
     plan::{BackupId, Catalog},
-    store::{Patience, Volume, memory::Memory},
+    store::{Keys, Patience, Volume, memory::Memory},
     task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, Subject},
     worker::{Ports, Reporter, Staging, Untold, Watch, backup},
 };
@@ -54,6 +54,8 @@ pub struct Rig {
     pub id: BackupId,
     pub uid: String,
     pub patience: Patience,
+    /// The server writes to the bucket itself.
+    pub direct: bool,
 }
 
 impl Rig {
@@ -71,6 +73,7 @@ impl Rig {
             id: BackupId::fresh(),
             uid,
             patience: Patience::default(),
+            direct: false,
         }
     }
 
@@ -78,7 +81,7 @@ impl Rig {
     pub fn direct(version: &'static str) -> Self {
         let repository = Memory::new();
         let server = Double::new(version, false, "", Target::Bucket(repository.clone()));
-        Self { repository, server, ..Self::new(version) }
+        Self { repository, server, direct: true, ..Self::new(version) }
     }
 
     /// The same object in a world of its own: what is done to the one does not touch the other.
@@ -111,8 +114,8 @@ impl Rig {
             storage: storage(),
             kind,
             base: None,
-            method: Method::Staged,
-            staging: Some(StagingTask { path: String::new(), server_path: ROOT.into() }),
+            method: if self.direct { Method::Direct } else { Method::Staged },
+            staging: (!self.direct).then(|| StagingTask { path: String::new(), server_path: ROOT.into() }),
             parallelism: 4,
             allow_keys_in_sql: false,
             verify: VerifyLevel::Full,
@@ -124,12 +127,12 @@ impl Rig {
     pub fn ports(&self) -> Ports {
         Ports {
             repository: Arc::new(self.repository.clone()),
-            staging: Some(Staging {
+            staging: (!self.direct).then(|| Staging {
                 objects: Arc::new(Volume::open(self.folder.path(), "").unwrap()),
                 folder: self.folder.path().into(),
             }),
             server: Arc::new(self.server.clone()),
-            keys: None,
+            keys: self.direct.then(keys),
             patience: self.patience,
         }
     }
@@ -173,6 +176,12 @@ impl Rig {
         let found = self.repository.get(&format!("catalog/{}.json", self.id))?;
         Some(serde_json::from_slice(&found).unwrap())
     }
+}
+
+/// Keys that are never to be seen.
+pub fn keys() -> Keys {
+    let canary = |text: &str| text.to_owned().into();
+    Keys { id: canary("CANARYID"), secret: canary("CANARYSECRET"), session_token: None }
 }
 
 /// A folder in memory where there is one: what is tested is not the disk.

@@ -1,10 +1,26 @@
-//! What MatrixOne leaves behind, made small: eight objects and the files around them.
+//! What MatrixOne leaves behind, made small: eight objects, a checkpoint, a file of the garbage collection, and the files
+//! around them.
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+/// The file that names one of a standalone server's own, as `mo_meta` names it below `config/`.
+pub const CONFIG: &str = "cn.toml_01a1fb9e-2560-7b91-9479-9d72d684aabd";
+
+/// What a server does in its own way.
+#[derive(Clone, Copy)]
+pub struct Habits {
+    /// It writes frames.
+    pub framed: bool,
+    /// The sizes below `gc/` in its list are exact: since 4.2.
+    pub exact: bool,
+    /// What it does not copy has names that no base knows.
+    pub rewound: bool,
+}
+
 /// One BACKUP's files as `(path below its folder, stored bytes)`, in the order in which the server writes them.
-pub fn files(full: bool, framed: bool, at: i64, rewound: bool) -> Vec<(String, Bytes)> {
+pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
+    let Habits { framed, exact, rewound } = habits;
     let mut files = Vec::new();
     let mut list = String::new();
     let mut total = 0;
@@ -26,16 +42,16 @@ pub fn files(full: bool, framed: bool, at: i64, rewound: bool) -> Vec<(String, B
     list.push_str(&format!("{name},{},,true,{at}-1\n", checkpoint.len()));
     total += checkpoint.len();
     files.push((format!("tae/{name}"), stored(&checkpoint, framed)));
+    let (collected, name) = (b"what was collected", format!("gc/gc_0-0_{at}-1.ckp"));
+    let listed = collected.len() + if exact { 0 } else { 9 };
+    list.push_str(&format!("{name},{listed},{},true,{at}-1\n", hex(collected)));
+    total += listed;
+    files.push((format!("tae/{name}"), stored(collected, framed)));
     let kind = if full { "full" } else { "incremental" };
     let sum = format!("2026-11-21 00:13:57,{total},{at}-1,{kind}\n");
-    let meta = "version,0823,\nbuildinfo,GoVersion: go1.26|BranchName: v|CommitID: 01ae8eca8|BuildTime: 1|Version: v,\n\
-                launchconfig,cn,cn.toml_01a1fb9e-2560-7b91-9479-9d72d684aabd\n";
-    with_companion(
-        &mut files,
-        "config/cn.toml_01a1fb9e-2560-7b91-9479-9d72d684aabd",
-        b"service-type = \"CN\"\n",
-        false,
-    );
+    let build = "GoVersion: go1.26|BranchName: v|CommitID: 01ae8eca8|BuildTime: 1|Version: v";
+    let meta = format!("version,0823,\nbuildinfo,{build},\nlaunchconfig,cn,{CONFIG}\n");
+    with_companion(&mut files, &format!("config/{CONFIG}"), b"service-type = \"CN\"\n", false);
     with_companion(&mut files, "tae/tae_list", list.as_bytes(), framed);
     with_companion(&mut files, "tae/tae_sum", sum.as_bytes(), framed);
     with_companion(&mut files, "hakeeper/hk_data", b"\x08\x01_mo_bootstrap", framed);

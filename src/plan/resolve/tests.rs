@@ -114,6 +114,15 @@ fn only_the_first_names_are_told() {
 }
 
 #[test]
+fn what_is_not_listed_in_full_must_be_read() {
+    let rows =
+        [row(A, 1, Some(1), true), row(B, 2, None, true), row("gc/a", 3, Some(3), true), row("gc/b", 3, None, true)];
+    let resolved = resolve(&rows, &[]).unwrap();
+    let unread: Vec<_> = resolved.unread().map(|r| r.path).collect();
+    assert_eq!(unread, [format!("tae/{B}"), "tae/gc/a".into(), "tae/gc/b".into()]);
+}
+
+#[test]
 fn what_is_read_must_be_what_is_listed() {
     let rows = [row(A, 1, Some(1), true), row(B, 2, None, true), row("gc/a", 3, None, true)];
     let mut resolved = resolve(&rows, &[]).unwrap();
