@@ -63,10 +63,16 @@ impl Tree {
 
     /// The files that the server's list does not name.
     fn own_files(&self) -> Vec<String> {
-        let config = std::fs::read_dir(self.root.join("config")).unwrap();
-        let config = config.map(|e| format!("config/{}", e.unwrap().file_name().into_string().unwrap()));
-        let mut files: Vec<_> = config.filter(|name| !name.ends_with(".sha256")).collect();
+        let mut files = self.configuration();
         files.extend(["hakeeper/hk_data", "mo_meta", "tae/tae_list", "tae/tae_sum"].map(str::to_owned));
+        files
+    }
+
+    fn configuration(&self) -> Vec<String> {
+        let found = std::fs::read_dir(self.root.join("config")).unwrap();
+        let found = found.map(|e| format!("config/{}", e.unwrap().file_name().into_string().unwrap()));
+        let mut files: Vec<_> = found.filter(|name| !name.ends_with(".sha256")).collect();
+        files.sort();
         files
     }
 
@@ -125,7 +131,9 @@ async fn take(memory: &Memory, tree: &Tree, on: Option<&Catalog>, framing: Frami
         catalog::write_entries(memory, (id, DIR), assembled.sources.len(), || assembled.entries()).await.unwrap();
     assert_eq!(written.totals, assembled.totals());
     let sum = tree.sum();
-    MoMeta::parse(&tree.content("mo_meta")).unwrap();
+    let MoMeta { mut config } = MoMeta::parse(&tree.content("mo_meta")).unwrap();
+    config.sort();
+    assert_eq!(config, tree.configuration(), "mo_meta names what lies there");
     let catalog = Catalog {
         format: FORMAT,
         id,

@@ -1,6 +1,6 @@
 //! The small files that MatrixOne writes about a backup: `tae/tae_sum` and `mo_meta`.
 
-use super::{Timestamp, error::Error, tae_list::number};
+use super::{Timestamp, error::Error, path, tae_list::number};
 
 /// Largest of these files, in bytes.
 pub const SMALL_MAX: usize = 64 * 1024;
@@ -17,7 +17,8 @@ pub struct TaeSum {
 /// `mo_meta`: CSV rows `type,subtype,value`. It is written last: with it the server has finished.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoMeta {
-    /// Names of the configuration files below `config/`.
+    /// Paths of the configuration files, `config/<name>`, each once: what a standalone server was started with. Others have
+    /// none. The rows `launchconfig` name them (recorded on 1.2.4, 3.0.18 and 4.2.0).
     pub config: Vec<String>,
 }
 
@@ -52,7 +53,13 @@ impl MoMeta {
             };
             match kind.as_str() {
                 "version" => versioned = !subtype.is_empty(),
-                "launchconfig" => meta.config.push(value.clone()),
+                "launchconfig" => {
+                    let file = format!("config/{value}");
+                    path::check(&file).map_err(|e| Error::damaged(FILE, format!("{file:?}: {e}")))?;
+                    if !meta.config.contains(&file) {
+                        meta.config.push(file);
+                    }
+                }
                 // What the build says is asked of the server, and newer servers may say more.
                 _ => {}
             }
@@ -100,15 +107,18 @@ mod tests {
     fn the_names_of_the_configuration_are_read() {
         let meta = MoMeta::parse(
             b"version,0823,\nbuildinfo,GoVersion: go1.26|BranchName: v4.2.0|CommitID: 01ae8eca8|BuildTime: 1795219344|Version: v4.2.0,\n\
-              launchconfig,cn,cn.toml_01a1\nlaunchconfig,dn,tn.toml_01a1\nfuture,x,y\n",
+              launchconfig,cn,cn.toml_01a1\nlaunchconfig,dn,tn.toml_01a1\nlaunchconfig,cn,cn.toml_01a1\nfuture,x,y\n",
         )
         .unwrap();
-        assert_eq!(meta.config, ["cn.toml_01a1", "tn.toml_01a1"]);
+        assert_eq!(meta.config, ["config/cn.toml_01a1", "config/tn.toml_01a1"]);
     }
 
     #[rstest]
     #[case(b"", "no row version")]
     #[case(b"version\n", "1 fields")]
+    #[case(b"version,0823,\nlaunchconfig,cn,../mo_meta\n", "relative part")]
+    #[case(b"version,0823,\nlaunchconfig,cn,\n", "relative part")]
+    #[case(b"version,0823,\nlaunchconfig,cn,a/b\n", "none of")]
     fn a_bad_meta_is_refused(#[case] content: &[u8], #[case] why: &str) {
         let said = MoMeta::parse(content).unwrap_err().to_string();
         assert!(said.contains(why), "{said}");

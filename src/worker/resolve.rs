@@ -82,13 +82,13 @@ impl Folder<'_> {
     pub(super) async fn resolve(&self, base: Option<&Catalog>) -> Result<Left, Trouble> {
         let (_, framing) = self.companion("tae/tae_sum").await?;
         let meta = self.small("mo_meta", Framing::Raw).await?;
-        MoMeta::parse(&meta.content).map_err(|e| incomplete(&e))?;
+        let MoMeta { config } = MoMeta::parse(&meta.content).map_err(|e| incomplete(&e))?;
         let sum = self.small("tae/tae_sum", framing).await?;
         let list_file = self.list(framing).await?;
         let keys = self.small("hakeeper/hk_data", framing).await?;
         let mut files = vec![meta.entry, sum.entry, list_file.0, keys.entry];
-        for path in self.configuration().await? {
-            files.push(self.small(&path, Framing::Raw).await?.entry);
+        for path in &config {
+            files.push(self.small(path, Framing::Raw).await?.entry);
         }
         let sum = TaeSum::parse(&sum.content).map_err(|e| incomplete(&e))?;
         let list = list_file.1;
@@ -111,8 +111,7 @@ impl Folder<'_> {
     /// A small file as it is stored.
     async fn stored(&self, path: &str) -> Result<Vec<u8>, Failure> {
         let key = self.key(path);
-        let missing = || Failure::new(Reason::BackupIncomplete, format!("{path} is missing"));
-        let size = self.objects.stat(&key).await.map_err(|e| self.failed(&e))?.ok_or_else(missing)?;
+        let size = self.objects.stat(&key).await.map_err(|e| self.failed(&e))?.ok_or_else(|| missing(path))?;
         // Frames add a five hundredth.
         if size > 2 * SMALL_MAX as u64 {
             return Err(Failure::new(Reason::BackupIncomplete, format!("{path} has {size} bytes, far too many")));
@@ -153,13 +152,11 @@ impl Folder<'_> {
     async fn list(&self, framed: Framing) -> Result<(Entry, TaeList), Failure> {
         let path = "tae/tae_list";
         let corrupted = |e: BadFrame| Failure::new(Reason::ObjectCorrupted, format!("failed to read {path}: {e}"));
-        let mut pieces = self.objects.read(&self.key(path), None).await.map_err(|e| {
-            if e.problem == Problem::Missing {
-                Failure::new(Reason::BackupIncomplete, format!("{path} is missing"))
-            } else {
-                self.failed(&e)
-            }
-        })?;
+        let mut pieces = self
+            .objects
+            .read(&self.key(path), None)
+            .await
+            .map_err(|e| if e.problem == Problem::Missing { missing(path) } else { self.failed(&e) })?;
         let (mut reader, mut deframer) = (TaeListReader::default(), Deframer::default());
         let (mut hasher, mut size) = (Sha256::new(), 0);
         let mut take = |content: &[u8]| {
@@ -180,23 +177,6 @@ impl Folder<'_> {
         Ok((Entry { path: path.into(), size, sha256, from: 0 }, list))
     }
 
-    /// Names of the configuration files that a standalone server adds. They come first in a listing.
-    async fn configuration(&self) -> Result<Vec<String>, Failure> {
-        let prefix = self.prefix();
-        let mut listed = self.objects.list(&prefix);
-        let mut names = Vec::new();
-        while let Some(found) = listed.try_next().await.map_err(|e| self.failed(&e))? {
-            let path = found.key.below(&prefix).unwrap_or_default();
-            if !path.starts_with("config/") {
-                break;
-            }
-            if !path.ends_with(".sha256") {
-                names.push(path.to_owned());
-            }
-        }
-        Ok(names)
-    }
-
     async fn join(&self, list: TaeList, base: Option<&Catalog>) -> Result<Resolved, Trouble> {
         let mut resolver = Resolver::new(list);
         if let Some(base) = base {
@@ -209,6 +189,13 @@ impl Folder<'_> {
         }
         resolver.finish().map_err(|e| Trouble::Base(e.to_string()))
     }
+}
+
+/// A file that is not there though the server has finished. What `mo_meta` names has been there; of the others that cannot
+/// be known.
+fn missing(path: &str) -> Failure {
+    let reason = if path.starts_with("config/") { Reason::ObjectMissing } else { Reason::BackupIncomplete };
+    Failure::new(reason, format!("{path} is missing"))
 }
 
 /// What a damaged file of the server means.

@@ -122,6 +122,39 @@ async fn damage_in_the_bucket_before_the_commit_is_found(#[case] verify: VerifyL
     assert!(rig.catalog().is_none());
 }
 
+/// Lets something happen right after the BACKUP of this rig.
+async fn after_backup(rig: &Rig, happens: impl Fn() + Send + Sync + 'static) {
+    let healthy = Rig::new(rig.version);
+    healthy.run(&healthy.task(1, BackupType::Auto)).await;
+    let call = healthy.server.calls().iter().position(|c| c.starts_with("BACKUP ")).unwrap();
+    rig.server.fault(call, Fault::After, happens);
+}
+
+#[rstest]
+#[case::file("")]
+#[case::companion(".sha256")]
+#[tokio::test(start_paused = true)]
+async fn a_configuration_that_the_server_names_must_be_there(#[case] ending: &str) {
+    let rig = Rig::new("v4.2.0");
+    let name = format!("config/{}{ending}", super::tree::CONFIG);
+    let file = rig.folder.path().join(format!("data/{}/1/{name}", rig.id));
+    after_backup(&rig, move || std::fs::remove_file(&file).unwrap()).await;
+    let report = rig.run(&rig.task(1, BackupType::Auto)).await;
+    assert_eq!(report.said.reason.as_deref(), Some("ObjectMissing"), "{report:#?}");
+    assert!(report.said.message.unwrap().contains(&name));
+    assert!(rig.catalog().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strangers_file_does_not_hide_the_configuration() {
+    let rig = Rig::new("v4.2.0");
+    let file = rig.folder.path().join(format!("data/{}/1/.tmp.1", rig.id));
+    after_backup(&rig, move || std::fs::write(&file, "x").unwrap()).await;
+    let report = rig.run(&rig.task(1, BackupType::Auto)).await;
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_whole(&rig);
+}
+
 #[rstest]
 #[case::other_cluster(false, "another MatrixOne cluster", "1")]
 #[case::other_history(true, "not in the base", "1-full")]
