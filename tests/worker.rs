@@ -1,5 +1,7 @@
 //! The worker against a store in memory and a MatrixOne that answers what real ones were recorded to answer.
 
+#[path = "worker/base.rs"]
+mod base;
 #[path = "worker/crash.rs"]
 mod crash;
 #[path = "worker/double.rs"]

@@ -97,6 +97,43 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether a file of the repository is not as it was written, or gone.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Plan(_) | Self::Damaged { .. } | Self::Differs { .. } => true,
+            Self::Store(_)
+            | Self::TooNew { .. }
+            | Self::OtherOwner { .. }
+            | Self::Conflict(_)
+            | Self::BaseGone { .. }
+            | Self::Swept(_)
+            | Self::Blocked { .. }
+            | Self::Left { .. }
+            | Self::Local { .. }
+            | Self::Cancelled => false,
+        }
+    }
+
+    /// Key of the file that cannot be read, if it is that.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Damaged { key, detail: _ } | Self::TooNew { key, format: _ } => Some(key),
+            Self::Store(_)
+            | Self::Plan(_)
+            | Self::OtherOwner { .. }
+            | Self::Conflict(_)
+            | Self::BaseGone { .. }
+            | Self::Swept(_)
+            | Self::Blocked { .. }
+            | Self::Left { .. }
+            | Self::Differs { .. }
+            | Self::Local { .. }
+            | Self::Cancelled => None,
+        }
+    }
+
     /// The store's trouble, if it is one.
     pub fn problem(&self) -> Option<Problem> {
         match self {

@@ -23,6 +23,8 @@ pub struct Presence {
     pub faults: u64,
     /// The first of them.
     pub first: Vec<Fault>,
+    /// The first of those whose object lies under an earlier backup.
+    pub of_earlier: Option<Fault>,
 }
 
 /// An object that is not as its entry says.
@@ -78,6 +80,9 @@ pub async fn present(
             None => Fault::Missing(key),
         };
         presence.faults += 1;
+        if entry.from > 0 && presence.of_earlier.is_none() {
+            presence.of_earlier = Some(fault.clone());
+        }
         if presence.first.len() < NAMED {
             presence.first.push(fault);
         }

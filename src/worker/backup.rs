@@ -8,7 +8,6 @@ use super::{
     Failure, Watch, clean, look,
     report::{self, Findings, Taken},
     soon::Asked,
-    trouble::Trouble,
 };
 use crate::{
     api::{BackupReport, Reason, TakenType},
@@ -122,9 +121,9 @@ impl Attempt<'_> {
         let base = watch.race(self.base(&ground, findings)).await??;
         findings.kind = Some(if base.is_some() { TakenType::Incremental } else { TakenType::Full });
         let first = AttemptDir { attempt: task.subject.attempt, fallback: false };
-        let taken = match self.take(&ground, first, base.as_ref(), findings).await {
-            Err(Trouble::Base(why)) => self.fall_back(&ground, first, &why, findings).await,
-            other => other,
+        let taken = match (self.take(&ground, first, base.as_ref(), findings).await, &base) {
+            (Err(trouble), Some(base)) => self.fall_back(&ground, (first, base), trouble, findings).await,
+            (taken, _) => taken,
         };
         match taken {
             Ok(taken) => Ok(taken),

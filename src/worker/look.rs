@@ -52,7 +52,6 @@ pub(super) async fn whole(
 
 /// What a committed backup lacks.
 async fn fault(attempt: &Attempt<'_>, catalog: &Catalog) -> Result<Option<String>, store::Failure> {
-    use store::Failure as F;
     let repository = &*attempt.ports.repository;
     let look = async {
         let entries = presence::of_list(catalog::entries(repository, catalog).await?);
@@ -61,19 +60,8 @@ async fn fault(attempt: &Attempt<'_>, catalog: &Catalog) -> Result<Option<String
     };
     match look.await {
         Ok(Presence { first, .. }) => Ok(first.first().map(ToString::to_string)),
-        Err(broken @ (F::Damaged { .. } | F::Plan(_) | F::Differs { .. })) => Ok(Some(broken.to_string())),
-        Err(
-            other @ (F::Store(_)
-            | F::TooNew { .. }
-            | F::OtherOwner { .. }
-            | F::Conflict(_)
-            | F::BaseGone { .. }
-            | F::Swept(_)
-            | F::Blocked { .. }
-            | F::Left { .. }
-            | F::Local { .. }
-            | F::Cancelled),
-        ) => Err(other),
+        Err(failure) if failure.is_damage() => Ok(Some(failure.to_string())),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -28,6 +28,12 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// A full backup is taken because something of the base is damaged or lost: somebody should look at that one too.
+    pub fn damaged_base(&mut self, why: String) {
+        self.warn(Reason::RepositoryDamaged, why.clone());
+        self.kind_reason = Some(why);
+    }
+
     /// Something that does not stop the backup. Said once.
     pub fn warn(&mut self, reason: Reason, message: impl Into<String>) {
         if self.warnings.len() < 16 && !self.warnings.iter().any(|w| w.reason == reason.as_str()) {

@@ -181,7 +181,7 @@ impl Folder<'_> {
         let mut resolver = Resolver::new(list);
         if let Some(base) = base {
             let repository = &*self.attempt.ports.repository;
-            let failed = |e| self.attempt.repository_failure(&e);
+            let failed = |e| self.attempt.list_trouble(base, &e);
             let mut entries = catalog::entries(repository, base).await.map_err(failed)?;
             while let Some(entry) = entries.next().await.map_err(failed)? {
                 resolver.base_entry(&entry);

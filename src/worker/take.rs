@@ -16,7 +16,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    api::{Method, Reason, TakenType},
+    api::{BackupType, Method, Reason, TakenType},
     plan::{AttemptDir, Catalog, Framing, resolve::Resolved},
     sql::Statement,
     store::{Prefix, framing, transfer::Moved},
@@ -70,16 +70,26 @@ impl Attempt<'_> {
     pub(super) async fn fall_back(
         &self,
         ground: &Ground,
-        first: AttemptDir,
-        why: &str,
+        (first, base): (AttemptDir, &Catalog),
+        trouble: Trouble,
         findings: &mut Findings,
     ) -> Result<Taken, Trouble> {
-        if self.task.kind != crate::api::BackupType::Auto {
-            return Err(Trouble::Base(why.into()));
+        match trouble {
+            Trouble::Base(why) if self.task.kind == BackupType::Auto => findings.kind_reason = Some(why),
+            Trouble::Damaged(why) => {
+                let gone = self.watch.race(self.is_gone(base)).await??;
+                match (self.may_do_without(), gone) {
+                    (true, true) => findings.kind_reason = Some(format!("the base {} was deleted meanwhile", base.id)),
+                    (true, false) => findings.damaged_base(why),
+                    (false, gone) => {
+                        return Err(Failure { retryable: gone, ..Failure::new(Reason::BaseNotUsable, why) }.into());
+                    }
+                }
+            }
+            refused @ (Trouble::Base(_) | Trouble::Failed(_)) => return Err(refused),
         }
-        tracing::warn!(why, "taking a full backup instead");
+        tracing::warn!(why = findings.kind_reason, "taking a full backup instead");
         findings.kind = Some(TakenType::Full);
-        findings.kind_reason = Some(why.into());
         self.watch.step("removing the incremental try");
         let (objects, _) = self.source()?;
         let left = Prefix::attempt(self.task.id, first);

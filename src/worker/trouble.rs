@@ -5,8 +5,10 @@ use crate::api::Reason;
 
 /// Why one try of an attempt did not become a backup.
 pub(super) enum Trouble {
-    /// The base cannot carry it; a full backup can still be taken.
+    /// The server's history is not that of the base; a full backup can still be taken.
     Base(String),
+    /// Something of the base is damaged or lost; a full backup can still be taken, where nobody asked for this base.
+    Damaged(String),
     /// The attempt is over.
     Failed(Failure),
 }
@@ -20,7 +22,7 @@ impl From<Failure> for Trouble {
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Base(why) => Self::new(Reason::BaseNotUsable, why),
+            Trouble::Base(why) | Trouble::Damaged(why) => Self::new(Reason::BaseNotUsable, why),
             Trouble::Failed(failure) => failure,
         }
     }

@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use uuid::Uuid;
 
-use super::{Failure, backup::Attempt};
+use super::{Failure, backup::Attempt, trouble::Trouble};
 use crate::{
     api::{Reason, VerifyLevel},
     plan::{Assembled, Digest, Entry, Framing, Source},
@@ -16,19 +16,21 @@ use crate::{
 
 impl Attempt<'_> {
     /// Checks the backup where it will be restored from. Returns how many objects were read back.
-    pub(super) async fn verify(&self, backup: &Assembled) -> Result<u64, Failure> {
+    pub(super) async fn verify(&self, backup: &Assembled) -> Result<u64, Trouble> {
         self.watch.step("checking the presence of every object");
         let entries = presence::of_iter(backup.entries()).inspect_ok(|entry| self.watch.done(1, entry.size));
-        let Presence { faults, first, .. } = presence::present(&*self.ports.repository, &backup.sources, entries)
-            .await
-            .map_err(|e| self.repository_failure(&e))?;
+        let found = presence::present(&*self.ports.repository, &backup.sources, entries).await;
+        let Presence { faults, first, of_earlier, .. } = found.map_err(|e| self.repository_failure(&e))?;
+        if let Some(fault) = of_earlier {
+            return Err(Trouble::Damaged(format!("{fault} ({faults} objects in all)")));
+        }
         if let Some(fault) = first.first() {
             let reason = match fault {
                 Fault::Missing(_) => Reason::ObjectMissing,
                 Fault::Size { .. } => Reason::ObjectCorrupted,
             };
             let names: Vec<_> = first.iter().map(ToString::to_string).collect();
-            return Err(Failure::new(reason, format!("{} ({faults} objects in all)", names.join(", "))));
+            return Err(Failure::new(reason, format!("{} ({faults} objects in all)", names.join(", "))).into());
         }
         let totals = backup.totals();
         let (every, offset) = match self.task.verify {
@@ -45,7 +47,17 @@ impl Attempt<'_> {
         futures::stream::iter(checks).buffer_unordered(width).try_fold(0, |n, ()| async move { Ok(n + 1) }).await
     }
 
-    async fn read_back(&self, sources: &[Source], entry: Entry, moved: &Moved) -> Result<(), Failure> {
+    async fn read_back(&self, sources: &[Source], entry: Entry, moved: &Moved) -> Result<(), Trouble> {
+        let of_earlier = entry.from > 0;
+        self.compare(sources, entry, moved).await.map_err(|failure| {
+            if of_earlier && matches!(failure.reason, Reason::ObjectMissing | Reason::ObjectCorrupted) {
+                return Trouble::Damaged(failure.detail);
+            }
+            failure.into()
+        })
+    }
+
+    async fn compare(&self, sources: &[Source], entry: Entry, moved: &Moved) -> Result<(), Failure> {
         let source = usize::try_from(entry.from).ok().and_then(|n| sources.get(n));
         let source = source.ok_or_else(|| Failure::new(Reason::Internal, format!("{} has no source", entry.path)))?;
         let key = Key::object(source.backup, source.attempt, &entry.path);

@@ -46,11 +46,12 @@ fn sent(rig: &Rig) -> usize {
     rig.server.statements().iter().filter(|s| s.starts_with("BACKUP ")).count()
 }
 
-fn full(rig: &Rig, report: &BackupReport, dir: &str, named: &str) {
+fn full(rig: &Rig, report: &BackupReport, dir: &str, named: &str, damaged: bool) {
     assert_eq!((report.said.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Full)), "{report:#?}");
     assert!(report.type_reason.as_ref().unwrap().contains(named), "{report:#?}");
-    let warned = report.warnings.iter().find(|w| w.reason == "RepositoryDamaged").unwrap_or_else(|| panic!("{report:#?}"));
-    assert!(warned.message.contains(named), "{report:#?}");
+    let warned: Vec<_> = report.warnings.iter().filter(|w| w.reason == "RepositoryDamaged").collect();
+    assert_eq!(warned.len(), usize::from(damaged), "{report:#?}");
+    assert!(warned.iter().all(|w| w.message.contains(named)), "{report:#?}");
     assert_eq!(report.path, Some(format!("data/{}/{dir}", rig.id)));
     assert_whole(rig);
     assert_eq!(rig.staged(), Vec::<String>::new());
@@ -69,7 +70,7 @@ async fn on_a_damaged_base_auto_takes_a_full_backup(#[case] harm: Harm, #[case] 
     let (base, rig) = pair().await;
     let named = harm.inflict(&base);
     let report = rig.run(&rig.task(1, BackupType::Auto)).await;
-    full(&rig, &report, dir, &named);
+    full(&rig, &report, dir, &named, true);
     assert_eq!(sent(&rig), backups, "a list that cannot be read is known before a BACKUP is sent");
 }
 
@@ -96,6 +97,19 @@ async fn whoever_asks_for_that_base_is_told(
     assert_eq!(rig.staged(), Vec::<String>::new());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_named_base_whose_entry_cannot_be_read_is_told() {
+    let (base, rig) = pair().await;
+    let entry = format!("catalog/{}.json", base.id);
+    base.repository.set(&entry, "rubbish");
+    let mut task = rig.task(1, BackupType::Incremental);
+    task.base = Some(base.id);
+    let report = rig.run(&task).await;
+    assert_eq!(report.said.reason.as_deref(), Some("BaseNotUsable"), "{report:#?}");
+    assert!(report.said.message.unwrap().contains(&entry));
+    assert_eq!(sent(&rig), 1);
+}
+
 /// The base is purged while the server writes what shall stand on it.
 #[rstest]
 #[case::auto(BackupType::Auto)]
@@ -115,9 +129,13 @@ async fn a_base_that_goes_meanwhile_is_no_end_for_good(#[case] kind: BackupType)
     });
     let report = rig.run(&rig.task(1, kind)).await;
     if kind == BackupType::Auto {
-        full(&rig, &report, "1-full", &base.id.to_string());
+        full(&rig, &report, "1-full", &base.id.to_string(), false);
     } else {
-        assert_eq!((report.said.reason.as_deref(), report.said.retryable), (Some("BaseNotUsable"), true), "{report:#?}");
+        assert_eq!(
+            (report.said.reason.as_deref(), report.said.retryable),
+            (Some("BaseNotUsable"), true),
+            "{report:#?}"
+        );
         let second = rig.run(&rig.task(2, kind)).await;
         assert_eq!(second.said.reason.as_deref(), Some("BaseNotUsable"), "there is no other: {second:#?}");
     }

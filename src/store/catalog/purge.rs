@@ -104,9 +104,8 @@ async fn sweep(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
 async fn needing(objects: &dyn Objects, id: BackupId) -> Result<Vec<Catalog>, Failure> {
     let blocked = |cause| Failure::Blocked { id, cause: Box::new(cause) };
     let catalogue = all(objects).await?;
-    let own = Key::catalog(id).to_string();
-    let foreign = |f: &Failure| !matches!(f, Failure::Damaged { key, .. } | Failure::TooNew { key, .. } if *key == own);
-    if let Some(cause) = catalogue.unreadable.into_iter().find(foreign) {
+    let own = Key::catalog(id);
+    if let Some(cause) = catalogue.unreadable.into_iter().find(|f| f.key() != Some(own.as_str())) {
         return Err(blocked(cause));
     }
     let needing: Vec<_> = catalogue.catalogs.into_iter().filter(|catalog| needs(catalog, id)).collect();
