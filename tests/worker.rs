@@ -20,6 +20,8 @@ mod refuse;
 mod rig;
 #[path = "worker/soon.rs"]
 mod soon;
+#[path = "worker/statement.rs"]
+mod statement;
 #[path = "worker/strangers.rs"]
 mod strangers;
 #[path = "worker/tree.rs"]

@@ -31,16 +31,18 @@ pub struct Sequence {
     pub ended: Ended,
 }
 
-/// Runs it. `target` is where the worker sees what the server writes.
+/// Runs it, for the object with this UID. `target` is where the worker sees what the server writes.
 pub async fn run(
     server: &Arc<dyn Server>,
     facts: &ServerFacts,
-    backup: Statement,
+    (backup, uid): (Statement, &str),
     target: (&dyn Objects, &Prefix),
     watch: &Watch,
     findings: &mut Findings,
 ) -> Result<Sequence, Failure> {
     let (exact_until, history) = watch.race(prepare(&**server, facts, watch)).await??;
+    // A checkpoint can take ten minutes. Before the hold, because that of another would be lost by it.
+    watch.race(statement::clear_the_way_again(&**server, uid, watch)).await??;
     let held = hold(&**server, facts, exact_until, findings).await;
     may_skip(facts.version, findings);
     watch.step("waiting for BACKUP");

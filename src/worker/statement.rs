@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::TryStreamExt as _;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Failure, Watch, soon::Asked};
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
 
 /// Limit of a statement that answers at once. A checkpoint has its own.
 const SHORT: Duration = Duration::from_mins(1);
-/// Limit of the wait for a cancelled statement, within the grace of a Pod.
-const FAREWELL: Duration = Duration::from_secs(6);
+/// Pause between two tries to end a statement.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Looks without our label, while our session still waits, after which the statement counts as lost.
 const UNSEEN: u32 = 12;
 
@@ -40,13 +40,29 @@ pub async fn ask(session: &mut dyn Session, statement: &Statement) -> Result<Row
 /// Makes sure that no BACKUP runs on the cluster. One of this object's own (of an earlier attempt) is ended and waited
 /// for; one of anybody else is a reason to come back later.
 pub async fn clear_the_way(server: &dyn Server, uid: &str, watch: &Watch) -> Result<(), Failure> {
+    let (session, found) = watch.soon(Asked::Server, look(server)).await?;
+    wait_for_the_way(session, found, uid, watch).await
+}
+
+/// The same once more, right before a BACKUP is sent: since the first look somebody else may have begun.
+pub async fn clear_the_way_again(server: &dyn Server, uid: &str, watch: &Watch) -> Result<(), Failure> {
+    let (session, found) = look(server).await?;
+    wait_for_the_way(session, found, uid, watch).await
+}
+
+async fn look(server: &dyn Server) -> Result<(Box<dyn Session>, Vec<reply::Running>), Failure> {
+    let mut session = server.connect().await?;
+    let found = running(&mut *session).await?;
+    Ok((session, found))
+}
+
+async fn wait_for_the_way(
+    mut session: Box<dyn Session>,
+    mut found: Vec<reply::Running>,
+    uid: &str,
+    watch: &Watch,
+) -> Result<(), Failure> {
     let ours = |label: &Option<String>| label.as_deref().is_some_and(|l| l.starts_with(&format!("{uid}-")));
-    let look = async {
-        let mut session = server.connect().await?;
-        let found = running(&mut *session).await?;
-        Ok((session, found))
-    };
-    let (mut session, mut found) = watch.soon(Asked::Server, look).await?;
     loop {
         if let Some(other) = found.iter().find(|r| !ours(&r.label)) {
             let label = other.label.as_deref().unwrap_or("without a label");
@@ -68,7 +84,8 @@ pub async fn clear_the_way(server: &dyn Server, uid: &str, watch: &Watch) -> Res
 }
 
 /// Runs the BACKUP and waits for its end: OK, an error, or the certainty that it is over. While it runs, its target is
-/// looked at, so that standing still is noticed. When the attempt must stop, the statement is killed first.
+/// looked at, so that standing still is noticed. When the attempt must stop, the statement is ended first, also one whose
+/// connection was lost.
 pub async fn supervise(
     server: Arc<dyn Server>,
     statement: Statement,
@@ -76,19 +93,26 @@ pub async fn supervise(
     watch: &Watch,
 ) -> Result<Ended, Failure> {
     let mut session = watch.race(server.connect()).await??;
-    let connection = session.connection_id();
     let Statement::Backup { label, .. } = statement.clone() else {
         return Err(Failure::new(Reason::Internal, "failed to supervise a statement that is no BACKUP"));
     };
-    tracing::info!(connection, statement = statement.redacted(), "sending");
+    tracing::info!(connection = session.connection_id(), statement = statement.redacted(), "sending");
     let mut work = tokio::spawn(async move { session.run(&statement).await });
     let outcome = tokio::select! {
         biased;
         cause = watch.stopped() => {
-            end(&*server, connection, &label).await;
             // Waits for the reply, so that nothing of ours writes any more when the report says that it has ended.
-            if timeout(FAREWELL, &mut work).await.is_err() {
-                tracing::warn!(connection, "the cancelled BACKUP has not answered");
+            let ended = watch.finish(async {
+                loop {
+                    end_once(&*server, &label).await;
+                    if timeout(AGAIN, &mut work).await.is_ok() {
+                        break;
+                    }
+                }
+                end(&*server, &label).await;
+            });
+            if ended.await.is_err() {
+                tracing::warn!("the cancelled BACKUP has not answered");
                 work.abort();
             }
             return Err(cause);
@@ -103,8 +127,15 @@ pub async fn supervise(
         Ok(_) => Ok(Ended::Done),
         Err(e) if e.problem == Problem::Lost => {
             tracing::warn!(error = %e, "looking for the statement");
-            watch.race(wait_until_gone(&*server, &label, target, prefix, watch)).await?;
-            Ok(Ended::Unknown)
+            match watch.race(wait_until_gone(&*server, &label, target, prefix, watch)).await {
+                Ok(()) => Ok(Ended::Unknown),
+                Err(cause) => {
+                    if watch.finish(end(&*server, &label)).await.is_err() {
+                        tracing::warn!("the lost BACKUP may go on");
+                    }
+                    Err(cause)
+                }
+            }
         }
         Err(e) => Err(e.into()),
     }
@@ -164,22 +195,30 @@ async fn see(target: &dyn Objects, prefix: &Prefix, watch: &Watch) {
     }
 }
 
-/// Ends our statement: by its session, and by its label where a proxy shows us another session's id.
-async fn end(server: &dyn Server, connection: u32, label: &str) {
-    let killed = timeout(FAREWELL, async {
+/// Ends our statement, and comes back when the server does not show it any more. Whoever cannot wait for that bounds it.
+async fn end(server: &dyn Server, label: &str) {
+    while !end_once(server, label).await {
+        sleep(AGAIN).await;
+    }
+}
+
+/// Tries to end our statement; says whether the server has shown that it is over. It is known by its label: behind a proxy
+/// the id of our own connection can be that of a stranger's on the server.
+async fn end_once(server: &dyn Server, label: &str) -> bool {
+    let tried = async {
         let mut session = server.connect().await?;
-        kill(&mut *session, connection).await?;
-        let named = running(&mut *session).await?.into_iter().filter(|r| r.label.as_deref() == Some(label));
-        for statement in named.filter(|r| r.connection != connection) {
+        let found = running(&mut *session).await?;
+        let ours: Vec<_> = found.into_iter().filter(|r| r.label.as_deref() == Some(label)).collect();
+        for statement in &ours {
+            tracing::info!(connection = statement.connection, "ending the BACKUP");
             kill(&mut *session, statement.connection).await?;
         }
-        Ok::<_, sql::Error>(())
-    });
-    match killed.await {
-        Ok(Ok(())) => tracing::info!(connection, "cancelled the BACKUP"),
-        Ok(Err(error)) => tracing::warn!(%error, "cancelling the BACKUP"),
-        Err(_) => tracing::warn!("no answer while cancelling the BACKUP"),
-    }
+        Ok::<_, sql::Error>(ours.is_empty())
+    };
+    tried.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "ending the BACKUP");
+        false
+    })
 }
 
 async fn kill(session: &mut dyn Session, connection: u32) -> Result<(), sql::Error> {

@@ -40,8 +40,15 @@ impl Attempt<'_> {
             since: base.map(|b| b.backup_ts.to_string()),
         };
         let (objects, place) = self.source()?;
-        let sequence =
-            sequence::run(&ports.server, &ground.facts, statement, (objects, &prefix), watch, findings).await?;
+        let sequence = sequence::run(
+            &ports.server,
+            &ground.facts,
+            (statement, &task.subject.uid),
+            (objects, &prefix),
+            watch,
+            findings,
+        )
+        .await?;
         let local = ports.staging.as_ref().map_or(Path::new(""), |s| &s.folder);
         let folder = Folder { objects, place, attempt: self, dir, local };
         watch.step("reading the list");
