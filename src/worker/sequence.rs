@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     Failure, Watch,
@@ -48,7 +48,7 @@ pub async fn run(
     watch.step("waiting for BACKUP");
     let ended = statement::supervise(server.clone(), backup, target, watch).await;
     if held {
-        release(&**server).await;
+        release(&**server, watch, findings).await;
     }
     Ok(Sequence { exact_until, history, ended: ended? })
 }
@@ -76,44 +76,59 @@ async fn prepare(server: &dyn Server, facts: &ServerFacts, watch: &Watch) -> Res
 }
 
 /// Holds garbage collection back on servers that do not protect a BACKUP themselves. It is a help, no condition: what is
-/// missing in the end is found by looking.
+/// missing in the end is found by looking. Says whether there may be something to release.
 async fn hold(server: &dyn Server, facts: &ServerFacts, until: Timestamp, findings: &mut Findings) -> bool {
     if facts.version.protects_backups() {
         return false;
     }
-    let hold = Statement::HoldMinTs(until.to_string());
-    let tried = async {
-        let mut session = server.connect().await?;
-        reply::done(&hold, &ask(&mut *session, &hold).await?)?;
-        Ok::<_, sql::Error>(())
-    };
-    let (to_release, what) = match tried.await {
-        Ok(()) => (true, "the minimum timestamp was held instead".to_owned()),
-        // The server may have done it though its reply was lost.
-        Err(error) => {
-            (error.problem == Problem::Lost, format!("the minimum timestamp could not be held either: {error}"))
-        }
+    let (may_be_held, outcome) = try_hold(server, &Statement::HoldMinTs(until.to_string())).await;
+    let what = match outcome {
+        Ok(()) => "the minimum timestamp was held instead".to_owned(),
+        Err(error) => format!("the minimum timestamp could not be held either: {error}"),
     };
     findings.warn(Reason::NoGcProtection, format!("{}; {what}", unprotected(facts.version)));
-    to_release
+    may_be_held
 }
 
-/// Tries of a release. A hold that is left behind ends with the next one, or with a restart of the server.
-const RELEASES: u32 = 3;
+/// Whether the server may have done it, and whether it says so.
+async fn try_hold(server: &dyn Server, hold: &Statement) -> (bool, Result<(), sql::Error>) {
+    let mut session = match server.connect().await {
+        Ok(session) => session,
+        Err(error) => return (false, Err(error)),
+    };
+    match ask(&mut *session, hold).await {
+        // Whatever it has answered, it has had the statement, and one of its shards may have done it.
+        Ok(rows) => (true, reply::done(hold, &rows)),
+        Err(error) => {
+            let refused = matches!(error.problem, Problem::Refused | Problem::Privilege | Problem::Unsupported);
+            (!refused, Err(error))
+        }
+    }
+}
 
-async fn release(server: &dyn Server) {
+/// How long a release is tried by a worker that nobody waits for.
+const RELEASE: Duration = Duration::from_mins(5);
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Ends the hold. One that is left behind holds garbage collection back until the next hold, or a restart of the server.
+async fn release(server: &dyn Server, watch: &Watch, findings: &mut Findings) {
+    watch.step("releasing garbage collection");
+    let mut last = None;
     let released = async {
-        for tried in 1..=RELEASES {
-            match try_release(server).await {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%error, tried, "releasing the minimum timestamp"),
-            }
+        while let Err(error) = try_release(server).await {
+            tracing::warn!(%error, "releasing the minimum timestamp");
+            last = Some(error);
+            watch.alive();
+            sleep(PAUSE).await;
         }
     };
-    // Bounded, because a worker that was told to stop has little time left.
-    if timeout(Duration::from_secs(3), released).await.is_err() {
-        tracing::warn!("no answer while releasing the minimum timestamp");
+    if matches!(watch.finish(timeout(RELEASE, released)).await, Ok(Ok(()))) {
+        return;
     }
+    let why = last.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+    findings.warn(Reason::GcNotReleased, format!("the minimum timestamp may still be held: {why}"));
 }
 
 async fn try_release(server: &dyn Server) -> Result<(), sql::Error> {

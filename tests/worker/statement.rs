@@ -10,7 +10,7 @@ use mo_backup::{
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::Rig;
+use super::{assert_whole, rig::Rig};
 
 /// Number of the first call to the server with these words, in the same backup of another rig.
 async fn call(version: &'static str, words: &str) -> usize {
@@ -107,4 +107,31 @@ async fn another_backup_that_began_meanwhile_is_not_disturbed(#[case] version: &
         "its hold is the only one there can be"
     );
     assert_eq!(rig.server.running(), 1);
+}
+
+#[rstest]
+#[case::away_for_a_while(25, true)]
+#[case::away_for_good(5000, false)]
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_released_or_the_report_says_that_it_is_not(#[case] failing: usize, #[case] released: bool) {
+    let release = call("v1.2.4", "remove_checker").await;
+    let rig = Rig::new("v1.2.4");
+    // The connection for it comes before.
+    for call in release - 1..release - 1 + failing {
+        rig.server.fault(call, Fault::Before, || {});
+    }
+    let report = rig.run(&rig.task(1, BackupType::Auto)).await;
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_whole(&rig);
+    assert_eq!(rig.server.is_held(), !released);
+    assert_eq!(report.warnings.iter().any(|w| w.reason == "GcNotReleased"), !released, "{report:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_whose_answer_cannot_be_read_is_released() {
+    let rig = Rig::new("v1.2.4");
+    rig.server.mumble();
+    let report = rig.run(&rig.task(1, BackupType::Auto)).await;
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+    assert!(!rig.server.is_held());
 }
