@@ -1,11 +1,13 @@
 //! Removing a backup, if its object still wants that.
 
+use futures::TryStreamExt as _;
+
 use super::{Failure, Places, Staging, clean};
 use crate::{
     api::Reason,
     plan::BackupId,
     store::{
-        Prefix,
+        self, Key, Objects, Prefix,
         catalog::{self, Purged},
     },
     task::{PurgeTask, SweepTask},
@@ -20,15 +22,43 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
     }
     let repository = &*places.repository;
     let failed = |e| Failure::of_repository(places.kind, &e);
-    if let Some(marker) = catalog::marker(repository).await.map_err(failed)? {
-        catalog::own(&marker, &task.storage.uid).map_err(failed)?;
-        let Purged { objects, bytes, kept } = catalog::purge(repository, task.id).await.map_err(failed)?;
-        tracing::info!(objects, bytes, kept, "removed");
+    match catalog::marker(repository).await.map_err(failed)? {
+        Some(marker) => {
+            catalog::own(&marker, &task.storage.uid).map_err(failed)?;
+            let Purged { objects, bytes, kept } = catalog::purge(repository, task.id).await.map_err(failed)?;
+            tracing::info!(objects, bytes, kept, "removed");
+        }
+        None => {
+            let left = first_left(repository, task.id).await.map_err(|e| Failure::of_store(places.kind, &e))?;
+            if let Some(left) = left {
+                return Err(unmarked(task, &left));
+            }
+        }
     }
     match &places.staging {
         Some(staging) => empty(task.id, staging).await,
         None => Ok(()),
     }
+}
+
+/// Something of the backup that is still there.
+async fn first_left(repository: &dyn Objects, id: BackupId) -> Result<Option<Key>, store::Error> {
+    let entry = Key::catalog(id);
+    if repository.stat(&entry).await?.is_some() {
+        return Ok(Some(entry));
+    }
+    Ok(repository.list(&Prefix::backup(id)).try_next().await?.map(|found| found.key))
+}
+
+/// Without a marker nothing says whose the data is, so nothing is removed; and to say that it is would leave it for ever.
+fn unmarked(task: &PurgeTask, left: &Key) -> Failure {
+    let (namespace, name) = (&task.storage.namespace, &task.storage.name);
+    let detail = format!(
+        "{left} is there, and {}, which says whose repository it is, is not: nothing was removed. If the data belongs to \
+         BackupStorage {namespace}/{name}, let it be probed, which writes the marker again",
+        Key::marker()
+    );
+    Failure::new(Reason::PurgeFailed, detail)
 }
 
 /// Removes what a stopped worker left of a backup in the staging folder, and nothing else.

@@ -9,6 +9,7 @@ use mo_backup::{
     task::{ProbeTask, PurgeTask, StagingTask, Subject, SweepTask},
     worker::{Files, Place, Places, Watch, probe, purge, sweep},
 };
+use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -64,6 +65,29 @@ async fn nothing_of_somebody_else_is_purged() {
     let refused = purge(&task, &places(&full.repository)).await.unwrap_err();
     assert_eq!(refused.reason.as_str(), "RepositoryForeign");
     assert_eq!(full.repository.keys(), before);
+}
+
+#[rstest]
+#[case::entry("catalog/")]
+#[case::data("data/")]
+#[tokio::test(start_paused = true)]
+async fn without_a_marker_a_purge_that_removes_nothing_does_not_succeed(#[case] left: &str) {
+    let rig = Rig::new("v4.2.0");
+    assert_eq!(rig.run(&rig.task(1, BackupType::Full)).await.said.outcome, Outcome::Succeeded);
+    for key in rig.repository.keys().into_iter().filter(|key| !key.starts_with(left)) {
+        rig.repository.unset(&key);
+    }
+    let before = rig.repository.keys();
+    let refused = purge(&purge_task(&rig), &places(&rig.repository)).await.unwrap_err();
+    assert_eq!((refused.reason.as_str(), refused.retryable), ("PurgeFailed", true), "{refused}");
+    for word in [left, "mo-backup.json", "BackupStorage ns/main"] {
+        assert!(refused.detail.contains(word), "{refused}");
+    }
+    assert_eq!(rig.repository.keys(), before);
+    for key in before {
+        rig.repository.unset(&key);
+    }
+    purge(&purge_task(&rig), &places(&rig.repository)).await.unwrap();
 }
 
 #[tokio::test]
