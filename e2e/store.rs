@@ -6,7 +6,7 @@ use anyhow::{anyhow, ensure};
 use futures::{TryStreamExt as _, future::join_all};
 use jiff::Timestamp;
 use mo_backup::api::{BackupStorage, ObjectLockState, Outcome, StorageReport, VersioningState};
-use mo_backup::store::{Bucket, Key, Keys, Objects, Place, Prefix, Problem, conformance::conformance};
+use mo_backup::store::{Bucket, Key, Keys, Objects, Place, Prefix, Problem, Questions, conformance::conformance};
 use mo_backup::task::ProbeTask;
 use mo_backup::worker::{self, Places, Reporter, Untold, Watch, probe};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ impl Reporter for Nobody {
 async fn probed(s3: &S3, bucket: &str, asking: &Keys) -> anyhow::Result<StorageReport> {
     let place = place(s3, bucket);
     let opened = Bucket::open(&place, Some(&keys()), None)?;
-    let questions = Bucket::open(&place, Some(asking), None)?.questions(&place, Some(asking), None)?;
+    let questions = Questions::open(&place, Some(asking), None)?;
     let storage: BackupStorage = serde_json::from_value(json!({
         "apiVersion": "mo-backup.io/v1alpha1", "kind": "BackupStorage",
         "metadata": {"name": bucket, "namespace": "e2e", "uid": format!("uid-of-{bucket}")},

@@ -10,7 +10,7 @@ use futures::{
 };
 use opendal::{Operator, Writer};
 
-use super::{Error, Key, Keys, Listed, ObjectWriter, Objects, Place, Prefix, Problem, Questions};
+use super::{Error, Key, Keys, Listed, ObjectWriter, Objects, Place, Prefix, Problem};
 
 /// Smallest part of a large object. S3 takes no smaller ones.
 const PART: u64 = 5 << 20;
@@ -40,11 +40,6 @@ impl Bucket {
     /// are trusted.
     pub fn open(place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Self, Error> {
         Ok(Self { operator: place.operator(keys, ca)?, name: place.bucket.clone() })
-    }
-
-    /// Questions about the bucket itself, asked with the same identity and certificates.
-    pub fn questions(&self, place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Questions, Error> {
-        Questions::open(self.operator.clone(), place, keys, ca)
     }
 
     /// One object at most; tells what a HEAD request cannot, for its answers have no text.

@@ -135,7 +135,8 @@ impl ObjectLock {
 
 impl Questions {
     /// Asks the same place, with the same identity and certificates, as [`super::Bucket::open`] does.
-    pub fn open(operator: Operator, place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Self, Error> {
+    pub fn open(place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Self, Error> {
+        let operator = place.operator(keys, ca)?;
         let context = Context::new().with_file_read(TokioFileRead).with_env(OsEnv);
         let context = context.with_http_send(HttpTransporter::new(place.transport(keys, ca)?));
         let identity = identity(place, keys, &context);

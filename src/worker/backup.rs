@@ -35,11 +35,8 @@ pub struct Ports {
 impl Ports {
     /// The same, with calls to the places that are repeated until the token is cancelled.
     fn patient(&self, stop: &CancellationToken) -> Self {
-        let patient = |objects: &Arc<dyn Objects>| -> Arc<dyn Objects> {
-            Arc::new(Retrying::new(objects.clone(), self.patience, stop.clone()))
-        };
-        let staging = self.staging.as_ref().map(|s| Staging { objects: patient(&s.objects), folder: s.folder.clone() });
-        Self { repository: patient(&self.repository), staging, ..self.clone() }
+        let staging = self.staging.as_ref().map(|staging| staging.patient(self.patience, stop));
+        Self { repository: patient(&self.repository, self.patience, stop), staging, ..self.clone() }
     }
 }
 
@@ -50,6 +47,19 @@ pub struct Staging {
     pub objects: Arc<dyn Objects>,
     /// The same folder in the file system.
     pub folder: PathBuf,
+}
+
+impl Staging {
+    /// The same, with calls that are repeated while their trouble may pass, until the token is cancelled.
+    #[must_use]
+    pub fn patient(&self, patience: Patience, stop: &CancellationToken) -> Self {
+        Self { objects: patient(&self.objects, patience, stop), folder: self.folder.clone() }
+    }
+}
+
+/// A place whose calls are repeated while their trouble may pass, until the token is cancelled.
+pub(super) fn patient(objects: &Arc<dyn Objects>, patience: Patience, stop: &CancellationToken) -> Arc<dyn Objects> {
+    Arc::new(Retrying::new(objects.clone(), patience, stop.clone()))
 }
 
 /// Takes a backup, or says why not. Progress is told on the way; the report is the caller's to tell.

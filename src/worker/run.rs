@@ -13,6 +13,7 @@ use super::{
 use crate::{
     api::{Outcome, Said},
     plan::BackupId,
+    store::Patience,
     task::{BackupTask, ProbeTask, PurgeTask, Subject, SweepTask, TASK_ENV, Task, mount},
 };
 
@@ -85,7 +86,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let files = Files::of_the_pod();
     let purged = match files.places(&task.storage, task.staging.as_ref(), &watch).await {
         Ok(places) => {
-            let places = places.patient(watch.token());
+            let places = places.patient(Patience::default(), watch.token());
             watch.race(purge::purge(task, &places)).await.and_then(|done| done)
         }
         Err(failure) => Err(failure),
@@ -98,7 +99,7 @@ async fn run_sweep(task: &SweepTask, stop: CancellationToken) -> Exit {
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop);
     let swept = match Files::of_the_pod().staging(&task.staging) {
         Ok(staging) => {
-            let staging = staging.patient(watch.token());
+            let staging = staging.patient(Patience::default(), watch.token());
             watch.race(purge::sweep(task, &staging)).await.and_then(|done| done)
         }
         Err(failure) => Err(failure),
@@ -123,7 +124,9 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop).without_progress();
     let files = Files::of_the_pod();
     let places = files.places(&task.storage, None, &watch).await;
-    let report = match places.and_then(|places| Ok((places.patient(watch.token()), files.questions(&task.storage)?))) {
+    let report = match places
+        .and_then(|places| Ok((places.patient(Patience::default(), watch.token()), files.questions(&task.storage)?)))
+    {
         Ok((places, questions)) => match watch.race(probe::probe(task, &places, questions.as_ref(), &watch)).await {
             Ok(report) => report,
             Err(stopped) => probe::report(task, Err(stopped), watch.now()),

@@ -9,11 +9,11 @@ use std::{
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Place, Ports, Staging, Watch, soon::Asked};
+use super::{Failure, Place, Ports, Staging, Watch, backup, soon::Asked};
 use crate::{
     api::{Reason, S3Location, ServerSideEncryptionType, TlsMode},
     sql::{Encryption, MatrixOne},
-    store::{self, Bucket, Key, Keys, Objects, Patience, Questions, Retrying, Volume, credentials},
+    store::{self, Bucket, Key, Keys, Objects, Patience, Questions, Volume, credentials},
     task::{BackupTask, ClusterTask, Location, StagingTask, StorageTask, mount},
 };
 
@@ -51,22 +51,10 @@ pub struct Places {
 impl Places {
     /// The same, with calls that are repeated while their trouble may pass, until the token is cancelled.
     #[must_use]
-    pub fn patient(self, stop: &CancellationToken) -> Self {
-        let staging = self.staging.map(|staging| staging.patient(stop));
-        Self { repository: patient(self.repository, stop), staging, ..self }
+    pub fn patient(&self, patience: Patience, stop: &CancellationToken) -> Self {
+        let staging = self.staging.as_ref().map(|staging| staging.patient(patience, stop));
+        Self { repository: backup::patient(&self.repository, patience, stop), kind: self.kind, staging }
     }
-}
-
-impl Staging {
-    /// The same, as [`Places::patient`].
-    #[must_use]
-    pub fn patient(self, stop: &CancellationToken) -> Self {
-        Self { objects: patient(self.objects, stop), ..self }
-    }
-}
-
-fn patient(objects: Arc<dyn Objects>, stop: &CancellationToken) -> Arc<dyn Objects> {
-    Arc::new(Retrying::new(objects, Patience::default(), stop.clone()))
 }
 
 impl Files {
@@ -105,9 +93,8 @@ impl Files {
     ) -> Result<Places, Failure> {
         let kind = Place::of(&storage.location);
         let repository = self.repository(storage, kind)?;
-        let stop = watch.token();
         let soon = Patience { limit: AGAIN, ..Patience::default() };
-        let asking = Retrying::new(repository.clone(), soon, stop.clone());
+        let asking = backup::patient(&repository, soon, watch.token());
         let asked = async { asking.stat(&Key::marker()).await.map_err(|e| Failure::of_store(kind, &e)) };
         watch.soon(Asked::Store(kind), asked).await?;
         let staging = staging.map(|staging| self.staging(staging)).transpose()?;
@@ -119,20 +106,18 @@ impl Files {
         let kind = Place::of(&storage.location);
         match &storage.location {
             Location::S3(s3) => {
-                let (bucket, place, keys, ca) = self.bucket(storage, s3)?;
-                let questions = bucket.questions(&place, keys.as_ref(), ca.as_deref());
+                let (keys, ca) = (self.keys(storage)?, self.authorities(s3)?);
+                let questions = Questions::open(&place(s3), keys.as_ref(), ca.as_deref());
                 questions.map(Some).map_err(|e| Failure::of_store(kind, &e))
             }
             Location::Volume(_) => Ok(None),
         }
     }
 
-    fn bucket(&self, storage: &StorageTask, s3: &S3Location) -> Result<Opened, Failure> {
+    /// Certificates that the store's must be signed by, when its BackupStorage names a Secret with them.
+    fn authorities(&self, s3: &S3Location) -> Result<Option<Vec<u8>>, Failure> {
         let ca = s3.ca_secret.as_ref().map(|_| credentials::read_ca(&self.store_ca)).transpose();
-        let ca = ca.map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))?;
-        let (place, keys) = (place(s3), self.keys(storage)?);
-        let bucket = Bucket::open(&place, keys.as_ref(), ca.as_deref());
-        Ok((bucket.map_err(|e| Failure::of_store(Place::Bucket, &e))?, place, keys, ca))
+        ca.map_err(|e| Failure::new(Reason::StorageTlsUntrusted, e.to_string()))
     }
 
     /// The staging folder alone.
@@ -145,7 +130,10 @@ impl Files {
     fn repository(&self, storage: &StorageTask, kind: Place) -> Result<Arc<dyn Objects>, Failure> {
         let failed = |e: store::Error| Failure::of_store(kind, &e);
         Ok(match &storage.location {
-            Location::S3(s3) => Arc::new(self.bucket(storage, s3)?.0),
+            Location::S3(s3) => {
+                let (keys, ca) = (self.keys(storage)?, self.authorities(s3)?);
+                Arc::new(Bucket::open(&place(s3), keys.as_ref(), ca.as_deref()).map_err(failed)?)
+            }
             Location::Volume(volume) => Arc::new(Volume::open(&self.repository, &volume.path).map_err(failed)?),
         })
     }
@@ -187,9 +175,6 @@ impl Files {
         }
     }
 }
-
-/// A bucket, and what it was opened with.
-type Opened = (Bucket, store::Place, Option<Keys>, Option<Vec<u8>>);
 
 fn place(s3: &S3Location) -> store::Place {
     store::Place {
