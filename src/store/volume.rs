@@ -87,14 +87,7 @@ impl Volume {
 impl Places {
     /// The file of a key. No part of it may be a link, or lead elsewhere.
     fn file(&self, key: &Key) -> io::Result<PathBuf> {
-        let mut path = self.base.clone();
-        for part in parts(key)? {
-            path.push(part);
-            if is_link(&path)? {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is a symbolic link in the way"));
-            }
-        }
-        Ok(path)
+        without_links(&self.base, parts(key)?)
     }
 
     /// Writes a new file under a temporary name.
@@ -189,12 +182,20 @@ fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn is_link(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(found.is_symlink()),
-        Err(e) if is_absent(&e) => Ok(false),
-        Err(e) => Err(e),
+/// The path of these parts below a folder. None of them may be a link; they need not be there.
+fn without_links<'a>(base: &Path, parts: impl IntoIterator<Item = &'a str>) -> io::Result<PathBuf> {
+    let mut path = base.to_owned();
+    for part in parts {
+        path.push(part);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is a symbolic link in the way"));
+            }
+            Err(e) if !is_absent(&e) => return Err(e),
+            Ok(_) | Err(_) => {}
+        }
     }
+    Ok(path)
 }
 
 fn again<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {

@@ -42,12 +42,7 @@ impl Walk {
     }
 
     fn in_parts(base: &Path, prefix: &str, most: usize) -> io::Result<Self> {
-        let path = base.join(prefix.trim_end_matches('/'));
-        for folder in path.ancestors().take_while(|f| f.starts_with(base) && *f != base) {
-            if super::is_link(folder)? {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is a symbolic link in the way"));
-            }
-        }
+        let path = super::without_links(base, prefix.split_terminator('/'))?;
         let mut walk = Self { left: Vec::new(), key: prefix.to_owned(), path, most };
         walk.enter(None)?;
         Ok(walk)
