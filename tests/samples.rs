@@ -127,8 +127,9 @@ async fn take(memory: &Memory, tree: &Tree, on: Option<&Catalog>, framing: Frami
     let mut resolved = resolver.finish().unwrap();
     let own = stage(memory, tree, id, &mut resolved).await;
     let assembled = resolved.assemble(own, (id, DIR, framing), on).unwrap();
-    let written =
-        catalog::write_entries(memory, (id, DIR), assembled.sources.len(), || assembled.entries()).await.unwrap();
+    let (stop, sources) = (CancellationToken::new(), assembled.sources.len());
+    let written = catalog::write_entries(memory, (id, DIR), sources, || assembled.entries(), &stop);
+    let written = written.await.unwrap();
     assert_eq!(written.totals, assembled.totals());
     let sum = tree.sum();
     let MoMeta { mut config } = MoMeta::parse(&tree.content("mo_meta")).unwrap();

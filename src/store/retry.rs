@@ -12,7 +12,7 @@ use futures::{
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
+use super::{Error, Failure, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,33 @@ impl Default for Patience {
     fn default() -> Self {
         Self { first: Duration::from_millis(200), longest: Duration::from_secs(10), limit: Duration::from_mins(3) }
     }
+}
+
+/// Tries of something large.
+const TRIES: u32 = 5;
+
+/// Pause before the second of them; each next one is twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Sends something large, and sends it again from its beginning while that fails with a temporary error of the store, a few
+/// times in all. When the token is cancelled it is not begun again.
+pub(super) async fn from_the_beginning<T, F: Future<Output = Result<T, Failure>>>(
+    key: &Key,
+    stop: &CancellationToken,
+    send: impl Fn() -> F,
+) -> Result<T, Failure> {
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match send().await {
+            Err(Failure::Store(e)) if e.temporary => tracing::debug!(%key, error = %e, "sending it again"),
+            outcome => return outcome,
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(Failure::Cancelled),
+            () = sleep(pause) => pause *= 2,
+        }
+    }
+    send().await
 }
 
 /// A place whose calls are repeated while they fail with temporary errors, until the patience ends or the token is

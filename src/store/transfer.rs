@@ -6,18 +6,18 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
-use tokio::{fs::File, io::AsyncReadExt as _, sync::Semaphore, time::sleep};
+use tokio::{fs::File, io::AsyncReadExt as _, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Failure, Key, ObjectWriter, Objects, below, bucket,
     framing::{self, Deframer},
+    retry::from_the_beginning,
 };
 use crate::plan::{Digest, Framing};
 
@@ -31,12 +31,6 @@ const PIECE: usize = 512 * 1024;
 
 /// Unit of the budget.
 const UNIT: u64 = 4096;
-
-/// Tries of a large object. It is sent from its beginning each time.
-const TRIES: u32 = 5;
-
-/// Pause before the second try; each next one is twice as long.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// A file to be copied into the store.
 #[derive(Clone, Debug)]
@@ -179,20 +173,7 @@ impl Sender<'_> {
     }
 
     async fn large<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
-            match self.parts(item, size).await {
-                Err(Failure::Store(e)) if e.temporary => {
-                    tracing::debug!(key = %item.key, error = %e, "sending it again");
-                }
-                outcome => return outcome,
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(Failure::Cancelled),
-                () = sleep(pause) => pause *= 2,
-            }
-        }
-        self.parts(item, size).await
+        from_the_beginning(&item.key, self.stop, || self.parts(item, size)).await
     }
 
     async fn parts<T>(&self, item: &Item<T>, size: u64) -> Result<Digest, Failure> {

@@ -34,7 +34,8 @@ impl Attempt<'_> {
     pub(super) async fn write_list(&self, dir: AttemptDir, backup: &Assembled) -> Result<Written, Failure> {
         self.watch.step("writing the entry list");
         let (repository, sources) = (&*self.ports.repository, backup.sources.len());
-        let written = catalog::write_entries(repository, (self.task.id, dir), sources, || backup.entries());
+        let written =
+            catalog::write_entries(repository, (self.task.id, dir), sources, || backup.entries(), self.watch.token());
         written.await.map_err(|e| self.repository_failure(&e))
     }
 

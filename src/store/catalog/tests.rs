@@ -32,7 +32,9 @@ async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&
         memory.set(Key::object(id(number), DIR, path).as_str(), path.to_string());
         memory.set(Key::object(id(number), DIR, &format!("{path}.sha256")).as_str(), "digest");
     }
-    let written = write_entries(memory, (id(number), DIR), others.len() + 1, || list.iter().cloned()).await.unwrap();
+    let stop = CancellationToken::new();
+    let written = write_entries(memory, (id(number), DIR), others.len() + 1, || list.iter().cloned(), &stop);
+    let written = written.await.unwrap();
     let backups = std::iter::once(number).chain(others.iter().map(|(other, _)| *other));
     let sources = backups.zip(&written.sources).map(|(backup, (objects, bytes))| Source {
         backup: id(backup),
@@ -368,7 +370,7 @@ async fn work_can_be_spawned() {
             presence::present(&memory, &catalog.sources, list).await?;
         }
         let empty = || std::iter::empty::<Entry>();
-        write_entries(&memory, (id(9), DIR), 1, empty).await?;
+        write_entries(&memory, (id(9), DIR), 1, empty, &CancellationToken::new()).await?;
         let items = std::iter::empty::<crate::store::transfer::Item<()>>();
         let (moved, stop) = (crate::store::transfer::Moved::default(), CancellationToken::new());
         crate::store::transfer::copy(&memory, items, crate::store::transfer::Limits::default(), &moved, &stop, |_| {

@@ -1,13 +1,11 @@
 //! Writing the entry list of an attempt.
 
-use std::time::Duration;
-
-use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::damaged;
 use crate::{
     plan::{AttemptDir, BackupId, EntriesWriter, Entry, Written},
-    store::{Failure, Key, ObjectWriter, Objects},
+    store::{Failure, Key, ObjectWriter, Objects, retry::from_the_beginning},
 };
 
 /// Entry lists up to this size are sent at once, in bytes.
@@ -16,19 +14,15 @@ const AT_ONCE: u64 = 4 << 20;
 /// Bytes of a larger list that are sent together.
 const PART: usize = 256 * 1024;
 
-/// Tries of a larger list. It is sent from its beginning each time.
-const TRIES: u32 = 5;
-
-/// Pause before the second try; each next one is twice as long.
-const PAUSE: Duration = Duration::from_millis(500);
-
 /// Writes the entry list of an attempt. The entries are asked for more than once, because a large list is sent with its
-/// size known beforehand, and sent again when the connection breaks; each time they must be the same.
+/// size known beforehand, and sent again when the connection breaks; each time they must be the same. When the token is
+/// cancelled, a large list that is under way is given up cleanly.
 pub async fn write_entries<I: Iterator<Item = Entry> + Send>(
     objects: &dyn Objects,
     (id, attempt): (BackupId, AttemptDir),
     sources: usize,
     entries: impl Fn() -> I,
+    stop: &CancellationToken,
 ) -> Result<Written, Failure> {
     let key = Key::entries(id, attempt);
     let mut writer = EntriesWriter::new(sources)?;
@@ -45,59 +39,60 @@ pub async fn write_entries<I: Iterator<Item = Entry> + Send>(
         return Ok(written);
     }
     drop(stored);
-    let mut pause = PAUSE;
-    for _ in 1..TRIES {
-        match send(objects, &key, bytes, sources, entries(), &written).await {
-            Err(Failure::Store(e)) if e.temporary => tracing::debug!(%key, error = %e, "sending it again"),
-            outcome => return outcome.map(|()| written),
-        }
-        sleep(pause).await;
-        pause *= 2;
-    }
-    send(objects, &key, bytes, sources, entries(), &written).await.map(|()| written)
+    let sending = Sending { objects, key: &key, bytes, sources, stop };
+    from_the_beginning(&key, stop, || sending.once(entries(), &written)).await?;
+    Ok(written)
 }
 
-/// Sends a list whose size is known, once. What was sent of one that does not arrive is given up.
-async fn send(
-    objects: &dyn Objects,
-    key: &Key,
+/// A list whose size is known, to be sent in parts.
+struct Sending<'a> {
+    objects: &'a dyn Objects,
+    key: &'a Key,
     bytes: u64,
     sources: usize,
-    entries: impl Iterator<Item = Entry> + Send,
-    expected: &Written,
-) -> Result<(), Failure> {
-    let mut sent = objects.writer(key, bytes).await?;
-    match fill(&mut *sent, sources, entries).await {
-        Ok(written) if written == *expected => Ok(sent.close().await?),
-        Ok(_) => {
-            sent.abort().await;
-            Err(damaged(key, "it was not the same when it was made twice"))
-        }
-        Err(e) => {
-            sent.abort().await;
-            Err(e)
-        }
-    }
+    stop: &'a CancellationToken,
 }
 
-async fn fill(
-    sent: &mut dyn ObjectWriter,
-    sources: usize,
-    entries: impl Iterator<Item = Entry> + Send,
-) -> Result<Written, Failure> {
-    let mut writer = EntriesWriter::new(sources)?;
-    let mut part = Vec::new();
-    for entry in entries {
-        writer.push(&entry)?;
-        part.extend_from_slice(&writer.take());
-        if part.len() > PART {
-            sent.write(std::mem::take(&mut part).into()).await?;
+impl Sending<'_> {
+    /// Sends it once. What was sent of one that does not arrive is given up.
+    async fn once(&self, entries: impl Iterator<Item = Entry> + Send, expected: &Written) -> Result<(), Failure> {
+        let mut sent = self.objects.writer(self.key, self.bytes).await?;
+        let failure = match self.fill(&mut *sent, entries).await {
+            Ok(written) if written == *expected => return Ok(sent.close().await?),
+            Ok(_) => damaged(self.key, "it was not the same when it was made twice"),
+            Err(e) => e,
+        };
+        sent.abort().await;
+        Err(failure)
+    }
+
+    async fn fill(
+        &self,
+        sent: &mut dyn ObjectWriter,
+        entries: impl Iterator<Item = Entry> + Send,
+    ) -> Result<Written, Failure> {
+        let mut writer = EntriesWriter::new(self.sources)?;
+        let mut part = Vec::new();
+        for entry in entries {
+            writer.push(&entry)?;
+            part.extend_from_slice(&writer.take());
+            if part.len() > PART {
+                self.write(sent, std::mem::take(&mut part)).await?;
+            }
+        }
+        let (rest, written) = writer.finish()?;
+        part.extend_from_slice(&rest);
+        self.write(sent, part).await?;
+        Ok(written)
+    }
+
+    async fn write(&self, sent: &mut dyn ObjectWriter, part: Vec<u8>) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Failure::Cancelled),
+            written = sent.write(part.into()) => Ok(written?),
         }
     }
-    let (rest, written) = writer.finish()?;
-    part.extend_from_slice(&rest);
-    sent.write(part.into()).await?;
-    Ok(written)
 }
 
 /// Keeps the bytes as long as they are few.
