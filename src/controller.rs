@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod backup;
+pub mod course;
 pub mod crd_check;
 pub mod decision;
 pub mod job;

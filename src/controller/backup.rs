@@ -29,6 +29,7 @@ pub use plan::finished;
 
 use super::{
     Context, Error,
+    course::{POLL, SOON},
     decision::{Decision, Draft, Effect, Kind, Refusal, Requeue, Standing, Written},
     run::open_record,
 };
@@ -77,10 +78,10 @@ impl Kind for Backup {
                     .then(Requeue::OnChange)
             }
             // Seen as a stranger's Job when we look again.
-            Refusal::NameTaken => draft.then(Requeue::After(plan::SOON)),
+            Refusal::NameTaken => draft.then(Requeue::After(SOON)),
             Refusal::Refused(words) => draft
                 .say(phase, Standing::Stuck, Reason::JobRefused, &format!("Kubernetes refused the Job: {words}"))
-                .then(Requeue::After(plan::POLL)),
+                .then(Requeue::After(POLL)),
         }
     }
 }

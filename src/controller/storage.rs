@@ -19,12 +19,13 @@ mod users;
 use jiff::Timestamp;
 
 pub use decide::decide;
-use decide::{POLL, SOON, is_routine, tell};
+use decide::{is_routine, tell};
 pub use observe::Observed;
 pub use users::Users;
 
 use super::{
     Context, Error,
+    course::{POLL, SOON},
     decision::{Decision, Draft, Kind, Refusal, Requeue, Standing, Written},
 };
 use crate::api::{BackupStorage, BackupStoragePhase, Reason};

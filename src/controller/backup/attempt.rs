@@ -3,86 +3,40 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decide::{BackupDecision, BackupDraft, Obstacle, base, between, failed, make, retry},
+    decide::{BackupDecision, BackupDraft, Obstacle, base, between, make, retry},
     observe::Observed,
-    plan::{self, POLL, SOON, fence, open},
+    plan::{self, fence, open},
 };
 use crate::{
     api::{AttemptRecord, BackupPhase, BackupReport, ConditionType, Reason},
     controller::{
-        decision::{Effect, Requeue, Standing, ready},
-        run::{Ending, Stage, Verdict, after, judge, until},
+        course::{self, Hope, POLL, Phases, Sequel, Step, failed},
+        decision::{Requeue, Standing},
+        run::{Ending, Verdict, judge},
     },
     plan::BackupId,
 };
 
+/// What a Backup calls the stations of an attempt.
+const PHASES: Phases<BackupPhase> = Phases {
+    pending: BackupPhase::Pending,
+    running: BackupPhase::Running,
+    retrying: BackupPhase::Retrying,
+    failed: BackupPhase::Failed,
+};
+
 /// An attempt is on record and not judged.
-pub(super) fn under_way(
-    seen: &Observed,
-    mut draft: BackupDraft,
-    mut record: AttemptRecord,
-    cancel: bool,
-) -> BackupDecision {
-    if cancel && record.reason.is_none() {
-        record.reason = Some(Reason::Cancelled.as_str().into());
-        record.message = Some(Reason::Cancelled.meaning().into());
-    }
+pub(super) fn under_way(seen: &Observed, draft: BackupDraft, record: AttemptRecord, cancel: bool) -> BackupDecision {
+    let record = course::ordered(record, cancel);
     let fence = fence(&seen.backup, record.number);
-    let stage = open(seen, &record, &fence).stage(draft.now);
-    note(seen, &mut draft, &record, &fence);
-    draft.status.run.queue = None;
-    let ordered = record.reason.as_deref().and_then(Reason::parse);
-    match stage {
-        Stage::ToMake if ordered.is_some() => judged(seen, draft, &record, &Ending::Vanished),
-        Stage::ToMake | Stage::Taken { .. } if unmade_for_too_long(seen, &draft, &record) => {
-            let (reason, message) = ready(&draft.status.run).unwrap_or((Reason::StartDeadlineExceeded, ""));
-            record.reason = Some(reason.as_str().into());
-            record.message = Some(message.into());
-            judged(seen, draft, &record, &Ending::Vanished)
+    match course::follow(draft, &open(seen, &record, &fence), PHASES) {
+        Step::Decided(decision) => *decision,
+        Step::Make(draft) => make_again(seen, *draft, &record),
+        Step::Over(over) => {
+            let (draft, record, ending) = *over;
+            judged(seen, draft, &record, &ending)
         }
-        Stage::ToMake => make_again(seen, draft, &record),
-        Stage::Taken { job } => {
-            let message = format!("a Job {job} that is not ours has the name. {}", Reason::NameConflict.remedy());
-            draft.say(BackupPhase::Pending, Standing::Stuck, Reason::NameConflict, &message).then(Requeue::After(POLL))
-        }
-        Stage::Starting { waiting, until: then } => {
-            let wait = until(then, draft.now);
-            let message = waiting.map_or_else(String::new, |w| format!("the Pod waits: {w}"));
-            draft.say(BackupPhase::Running, Standing::Moving, Reason::Starting, &message).then(Requeue::After(wait))
-        }
-        Stage::Running { until: then } => {
-            let wait = until(then, draft.now);
-            draft.say(BackupPhase::Running, Standing::Moving, Reason::Running, "").then(Requeue::After(wait))
-        }
-        Stage::Overdue { reason, message } => stop(seen, draft, &fence, BackupPhase::Running, reason, &message),
-        Stage::Stopping => {
-            let reason = ordered.unwrap_or(Reason::JobVanished);
-            draft.say(BackupPhase::Running, Standing::Moving, reason, "the worker is ending").then(Requeue::After(SOON))
-        }
-        Stage::Lost { pod, node } => lost(draft, BackupPhase::Running, &pod, &node),
-        Stage::Over(ending) => judged(seen, draft, &record, &ending),
     }
-}
-
-/// Writes down what is seen of an attempt.
-pub(super) fn note(seen: &Observed, draft: &mut BackupDraft, record: &AttemptRecord, fence: &str) {
-    let open = open(seen, record, fence);
-    let Some(on_record) = draft.record() else { return };
-    *on_record = record.clone();
-    if let Some(job) = open.job() {
-        on_record.job_uid = Some(job.uid.clone());
-    }
-    if let Some(pod) = open.pod() {
-        on_record.pod = Some(pod.name.clone());
-        on_record.node.clone_from(&pod.node);
-    }
-}
-
-/// Whether the Job of the attempt could not be made within `deadlines.start`. An attempt that waited longer would keep
-/// the turn of its MatrixOne cluster from every other Backup.
-fn unmade_for_too_long(seen: &Observed, draft: &BackupDraft, record: &AttemptRecord) -> bool {
-    let limit = plan::limits_on_record(&seen.backup).start;
-    record.start_time.as_ref().is_some_and(|begun| draft.now >= after(begun.0, limit))
 }
 
 /// The attempt is on record and its Job was never made: a crash came between, or Kubernetes refused it.
@@ -92,13 +46,7 @@ fn make_again(seen: &Observed, draft: BackupDraft, record: &AttemptRecord) -> Ba
             .map_err(|e| Obstacle::Permanent { reason: e.reason(), message: e.to_string() })
     });
     match job {
-        Ok(job) => {
-            let refused = ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::JobRefused);
-            // What Kubernetes said stays until the Job is made.
-            let draft =
-                if refused { draft } else { draft.say(BackupPhase::Running, Standing::Moving, Reason::Starting, "") };
-            make(seen, draft, job)
-        }
+        Ok(job) => make(seen, course::unless_refused(draft, BackupPhase::Running, Reason::Starting), job),
         Err(Obstacle::Passing { reason, message, look: _ }) => {
             draft.say(BackupPhase::Pending, Standing::Moving, reason, &message).then(Requeue::After(POLL))
         }
@@ -113,34 +61,6 @@ fn ready_base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
         return Err(Obstacle::Passing { reason: Reason::StorageNotFound, message, look: Requeue::OnChange });
     }
     base(seen)
-}
-
-/// Puts the order to stop on record, and stops the worker.
-pub(super) fn stop(
-    seen: &Observed,
-    mut draft: BackupDraft,
-    fence: &str,
-    phase: BackupPhase,
-    reason: Reason,
-    message: &str,
-) -> BackupDecision {
-    if let Some(record) = draft.record()
-        && record.reason.is_none()
-    {
-        record.reason = Some(reason.as_str().into());
-        record.message = Some(message.into());
-    }
-    let jobs = seen.workers.jobs.iter().filter(|j| j.run == fence && !j.deleting);
-    draft.effects.extend(jobs.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
-    draft.say(phase, Standing::Moving, reason, message).then(Requeue::After(SOON))
-}
-
-pub(super) fn lost(draft: BackupDraft, phase: BackupPhase, pod: &str, node: &str) -> BackupDecision {
-    let message = format!(
-        "node {node} of Pod {pod} cannot be reached, and the worker may still be alive there. {}",
-        Reason::NodeLost.remedy()
-    );
-    draft.say(phase, Standing::Stuck, Reason::NodeLost, &message).then(Requeue::After(POLL))
 }
 
 /// The worker is over: what came of it?
@@ -165,29 +85,14 @@ fn judged(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord, endin
     }
 }
 
-/// Whether another attempt can help.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hope {
-    None,
-    Another,
-}
-
-/// Ends the record of an attempt that failed, and goes on as a person asks, or as long as there is hope and tries are left.
+/// An attempt failed.
 fn ended_badly(seen: &Observed, mut draft: BackupDraft, hope: Hope, reason: Reason, message: &str) -> BackupDecision {
-    draft.close(reason, Some(message));
-    if retry(seen, &mut draft) {
-        return between(seen, draft, true);
+    let asked = retry(seen, &mut draft);
+    match course::ended_badly(&mut draft, asked, (hope, seen.backup.spec.retry.limit), reason, message) {
+        Sequel::Asked => between(seen, draft, true),
+        Sequel::Another => between(seen, draft, false),
+        Sequel::End(message) => failed(draft, BackupPhase::Failed, reason, &message),
     }
-    if hope == Hope::None {
-        return failed(draft, reason, message);
-    }
-    let run = &draft.status.run;
-    let tried = run.attempt - run.first_attempt.unwrap_or(1) + 1;
-    if tried > seen.backup.spec.retry.limit {
-        let message = format!("{tried} attempts failed, the last with: {message}");
-        return failed(draft, reason, &message);
-    }
-    between(seen, draft, false)
 }
 
 /// Says what was checked, and what no check can show.

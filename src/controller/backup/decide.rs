@@ -3,30 +3,25 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::api::batch::v1::Job;
 
 use super::{
     attempt, delete,
     observe::{Base, Observed},
-    plan::{self, POLL, SOON, fence, finished},
+    plan::{self, finished},
 };
 use crate::{
-    api::{
-        ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupPhase, CANCEL_ANNOTATION, ConditionType, HandledRequests,
-        RETRY_ANNOTATION, Reason,
-    },
+    api::{AccessMode, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason},
     controller::{
         act::FINALIZER,
-        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, asked, ready},
+        course::{self, POLL, SOON, failed, request},
+        decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
         job::attempt_name,
         queue::{Ticket, Turn, turn},
-        run::{after, backoff, open_record, until},
+        run::open_record,
     },
     plan::BackupId,
 };
-
-/// The longest wait between two attempts.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// When to look at the queue though nobody has left it: the end of the Backup before is heard, this is for what a broken
 /// watch has missed.
@@ -61,7 +56,7 @@ fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
         let draft = draft.restamped();
         return if held { draft.with(Effect::Release) } else { draft }.then(Requeue::OnChange);
     }
-    let cancel = request(seen, CANCEL_ANNOTATION, |h| &mut h.cancel, &mut draft);
+    let cancel = request(&backup.metadata, CANCEL_ANNOTATION, |h| &mut h.cancel, &mut draft);
     if backup.metadata.deletion_timestamp.is_some() {
         return if held { delete::delete(seen, draft) } else { draft.then(Requeue::OnChange) };
     }
@@ -72,7 +67,7 @@ fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
     }
     match open {
         Some(record) => attempt::under_way(seen, draft, record, cancel),
-        None if cancel => failed(draft, Reason::Cancelled, ""),
+        None if cancel => failed(draft, BackupPhase::Failed, Reason::Cancelled, ""),
         None => between(seen, draft, retry),
     }
 }
@@ -80,51 +75,29 @@ fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
 /// Whether a person asks for another round. While a worker is at it there is nothing to retry yet: this is asked only
 /// once its attempt is judged.
 pub(super) fn retry(seen: &Observed, draft: &mut BackupDraft) -> bool {
-    request(seen, RETRY_ANNOTATION, |h| &mut h.retry, draft)
-}
-
-/// Whether the annotation carries a token that was not acted on; it counts as acted on from here.
-fn request(
-    seen: &Observed,
-    annotation: &str,
-    slot: fn(&mut HandledRequests) -> &mut Option<String>,
-    draft: &mut BackupDraft,
-) -> bool {
-    let mut handled = draft.status.run.handled_requests.clone().unwrap_or_default();
-    let slot = slot(&mut handled);
-    let Some(token) = asked(&seen.backup.metadata, annotation, slot.as_ref()) else { return false };
-    *slot = Some(token.clone());
-    draft.status.run.handled_requests = Some(handled);
-    true
+    request(&seen.backup.metadata, RETRY_ANNOTATION, |h| &mut h.retry, draft)
 }
 
 /// No attempt is open: may the next one begin?
 pub(super) fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision {
-    let run = &mut draft.status.run;
-    run.queue = None;
-    if retry && run.attempt > 0 {
-        run.first_attempt = Some(run.attempt + 1);
-        run.end_time = None;
-    }
+    course::new_round(&mut draft, retry);
     if seen.backup.spec.suspend {
         return draft.say(BackupPhase::Suspended, Standing::Held, Reason::Suspended, "").then(Requeue::OnChange);
     }
-    if let Some(due) = due(&draft)
-        && draft.now < due
-    {
-        return waiting_to_retry(draft, due);
+    if let Some(wait) = course::waiting(&draft, BackupPhase::Retrying) {
+        return wait;
     }
     let base = match ready_to_start(seen) {
         Ok(base) => base,
         Err(Obstacle::Passing { reason, message, look }) => {
             return draft.say(BackupPhase::Pending, Standing::Moving, reason, &message).then(look);
         }
-        Err(Obstacle::Permanent { reason, message }) => return failed(draft, reason, &message),
+        Err(Obstacle::Permanent { reason, message }) => return failed(draft, BackupPhase::Failed, reason, &message),
     };
     let attempt = draft.status.run.attempt + 1;
     let job = match plan::backup_job(seen, base, attempt) {
         Ok(job) => job,
-        Err(invalid) => return failed(draft, invalid.reason(), &invalid.to_string()),
+        Err(invalid) => return failed(draft, BackupPhase::Failed, invalid.reason(), &invalid.to_string()),
     };
     let Some(own) = Ticket::of(&seen.backup) else { return draft.then(Requeue::After(SOON)) };
     match turn(&own, &seen.others) {
@@ -139,30 +112,6 @@ pub(super) fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> B
         }
         Turn::Ours => start(seen, draft, attempt, job),
     }
-}
-
-/// When the wait after the last failed attempt of this round ends.
-fn due(draft: &BackupDraft) -> Option<Timestamp> {
-    let run = &draft.status.run;
-    let failed = u32::try_from(run.attempt - run.first_attempt.unwrap_or(1) + 1).ok().filter(|n| *n > 0)?;
-    let ended = run.attempts.last()?.end_time.as_ref()?.0;
-    Some(after(ended, backoff(failed, LONGEST_WAIT)))
-}
-
-fn waiting_to_retry(draft: BackupDraft, due: Timestamp) -> BackupDecision {
-    let wait = until(due, draft.now);
-    let last = draft.status.run.attempts.last();
-    let why = last.map(|r| {
-        format!(
-            "attempt {} failed: {}: {}",
-            r.number,
-            r.reason.as_deref().unwrap_or_default(),
-            r.message.as_deref().unwrap_or_default()
-        )
-    });
-    // No remaining time in the text: it would change with every look.
-    let message = format!("{}; the next one begins at {due}", why.unwrap_or_default());
-    draft.say(BackupPhase::Retrying, Standing::Moving, Reason::Retrying, &message).then(Requeue::After(wait))
 }
 
 /// What keeps an attempt from beginning.
@@ -235,46 +184,17 @@ pub(super) fn base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
 /// Puts the attempt on record, then makes its Job.
 fn start(seen: &Observed, mut draft: BackupDraft, attempt: i32, job: Job) -> BackupDecision {
     let name = seen.backup.metadata.name.as_deref().unwrap_or_default();
-    begin(seen, &mut draft, attempt, attempt_name(name, attempt));
-    draft.status.run.start_time.get_or_insert(Time(draft.now));
-    draft.status.run.first_attempt.get_or_insert(attempt);
+    let uid = seen.backup.metadata.uid.as_deref().unwrap_or_default();
+    course::begin(&mut draft, &seen.workers, uid, attempt, attempt_name(name, attempt));
     draft.condition(ConditionType::Verified, false, Reason::NotVerifiedYet, Reason::NotVerifiedYet.meaning());
     let draft = draft.say(BackupPhase::Running, Standing::Moving, Reason::Starting, "");
     make(seen, draft, job)
 }
 
-/// Puts an attempt on record, and drops Jobs of attempts that are no longer on record.
-pub(super) fn begin(seen: &Observed, draft: &mut BackupDraft, attempt: i32, job: String) {
-    let run = &mut draft.status.run;
-    run.attempt = attempt;
-    run.run = Some(fence(&seen.backup, attempt));
-    run.attempts.push(AttemptRecord {
-        number: attempt,
-        job,
-        start_time: Some(Time(draft.now)),
-        ..AttemptRecord::default()
-    });
-    let forgotten = run.attempts.len().saturating_sub(ATTEMPTS_KEPT);
-    run.attempts.drain(..forgotten);
-    let kept: Vec<String> = run.attempts.iter().map(|a| fence(&seen.backup, a.number)).collect();
-    let old = seen.workers.jobs.iter().filter(|j| j.end.is_some() && !j.deleting && !kept.contains(&j.run));
-    draft.effects.extend(old.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
-}
-
 pub(super) fn make(seen: &Observed, draft: BackupDraft, job: Job) -> BackupDecision {
     let held = seen.backup.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER);
     let draft = if held { draft } else { draft.with(Effect::Hold) };
-    draft.with(Effect::GrantWorker).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
-}
-
-/// It failed for good. What a person must do after mending the cause is said too.
-pub(super) fn failed(mut draft: BackupDraft, reason: Reason, message: &str) -> BackupDecision {
-    let again = "Once that is mended, set the annotation mo-backup.io/retry to a new token";
-    let told = format!("{}. {again}", message.trim_end_matches('.'));
-    let message = if draft.status.run.attempt > 0 && !message.is_empty() { &told } else { message };
-    draft.status.run.end_time.get_or_insert(Time(draft.now));
-    draft.status.run.queue = None;
-    draft.say(BackupPhase::Failed, Standing::Failed, reason, message).then(Requeue::OnChange)
+    course::make(draft, job)
 }
 
 #[cfg(test)]

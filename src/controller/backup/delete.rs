@@ -5,14 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    attempt::{lost, note, stop},
-    decide::{BackupDecision, BackupDraft, LONGEST_WAIT, begin, make, retry},
+    decide::{BackupDecision, BackupDraft, make, retry},
     observe::Observed,
-    plan::{self, POLL, SOON, fence, open},
+    plan::{self, fence, open},
 };
 use crate::{
     api::{AttemptRecord, BackupPhase, DeletionPolicy, Reason},
     controller::{
+        course::{LONGEST_WAIT, POLL, SOON, begin, lost, note, stop, unless_refused},
         decision::{Effect, Requeue, Standing, ready},
         job::{Errand, errand, purge_name, sweep_name},
         run::{Ending, Stage, Verdict, after, backoff, judge, open_record, until},
@@ -37,6 +37,10 @@ pub fn delete(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
     }
 }
 
+fn uid(seen: &Observed) -> &str {
+    seen.backup.metadata.uid.as_deref().unwrap_or_default()
+}
+
 fn kept(seen: &Observed) -> bool {
     seen.backup.spec.hold || seen.backup.spec.deletion_policy == DeletionPolicy::Retain
 }
@@ -44,11 +48,11 @@ fn kept(seen: &Observed) -> bool {
 /// The worker of the backup is stopped first: nothing may write where data is removed.
 fn stopping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
     let fence = fence(&seen.backup, record.number);
-    let stage = open(seen, record, &fence).stage(draft.now);
-    note(seen, &mut draft, record, &fence);
-    match stage {
+    let open = open(seen, record, &fence);
+    note(&mut draft, &open);
+    match open.stage(draft.now) {
         Stage::Starting { .. } | Stage::Running { .. } | Stage::Overdue { .. } => {
-            stop(seen, draft, &fence, BackupPhase::Deleting, Reason::Releasing, Reason::Releasing.meaning())
+            stop(draft, &open, BackupPhase::Deleting, Reason::Releasing, Reason::Releasing.meaning())
         }
         Stage::Stopping => {
             draft.say(BackupPhase::Deleting, Standing::Moving, Reason::Releasing, "").then(Requeue::After(SOON))
@@ -129,7 +133,7 @@ fn sweep(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
     match plan::sweep_job(seen, attempt) {
         Ok(job) => {
             let name = seen.backup.metadata.name.as_deref().unwrap_or_default();
-            begin(seen, &mut draft, attempt, sweep_name(name, attempt));
+            begin(&mut draft, &seen.workers, uid(seen), attempt, sweep_name(name, attempt));
             make(seen, draft.say(BackupPhase::Deleting, Standing::Moving, Reason::EmptyingStaging, ""), job)
         }
         Err(invalid) => release_unswept(seen, draft, &invalid.to_string()),
@@ -139,10 +143,10 @@ fn sweep(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
 /// The attempt to empty the staging folder is on record and not judged. Nothing that is in its way holds the object.
 fn sweeping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
     let fence = fence(&seen.backup, record.number);
-    let stage = open(seen, record, &fence).stage(draft.now);
-    note(seen, &mut draft, record, &fence);
+    let open = open(seen, record, &fence);
+    note(&mut draft, &open);
     let (phase, reason) = (BackupPhase::Deleting, Reason::EmptyingStaging);
-    let (why, message) = match stage {
+    let (why, message) = match open.stage(draft.now) {
         Stage::ToMake => match ready(&draft.status.run) {
             Some((Reason::JobRefused, words)) => (Reason::JobRefused, words.to_owned()),
             Some(_) | None => match plan::sweep_job(seen, record.number) {
@@ -155,7 +159,7 @@ fn sweeping(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> 
             let wait = until(then, draft.now);
             return draft.say(phase, Standing::Moving, reason, "").then(Requeue::After(wait));
         }
-        Stage::Overdue { reason, message } => return stop(seen, draft, &fence, phase, reason, &message),
+        Stage::Overdue { reason, message } => return stop(draft, &open, phase, reason, &message),
         Stage::Stopping => return draft.say(phase, Standing::Moving, reason, "").then(Requeue::After(SOON)),
         Stage::Lost { pod, node } => return lost(draft, phase, &pod, &node),
         Stage::Over(ending) => {
@@ -196,7 +200,7 @@ fn purge(seen: &Observed, mut draft: BackupDraft, retry: bool) -> BackupDecision
         }
     };
     let name = seen.backup.metadata.name.as_deref().unwrap_or_default();
-    begin(seen, &mut draft, attempt, purge_name(name, attempt));
+    begin(&mut draft, &seen.workers, uid(seen), attempt, purge_name(name, attempt));
     make(seen, draft.say(BackupPhase::Deleting, Standing::Moving, Reason::Purging, ""), job)
 }
 
@@ -221,23 +225,19 @@ fn purge_failed(draft: BackupDraft, due: Timestamp) -> BackupDecision {
 /// An attempt to purge is on record and not judged.
 fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
     let fence = fence(&seen.backup, record.number);
-    let stage = open(seen, record, &fence).stage(draft.now);
-    note(seen, &mut draft, record, &fence);
+    let open = open(seen, record, &fence);
+    note(&mut draft, &open);
     let phase = BackupPhase::Deleting;
-    match stage {
+    match open.stage(draft.now) {
         Stage::ToMake | Stage::Taken { .. } if kept(seen) => {
             draft.close(Reason::Interrupted, Some("the data is to be kept"));
             settled(seen, draft)
         }
         Stage::Starting { .. } | Stage::Running { .. } if kept(seen) => {
-            stop(seen, draft, &fence, phase, Reason::Interrupted, "the data is to be kept")
+            stop(draft, &open, phase, Reason::Interrupted, "the data is to be kept")
         }
         Stage::ToMake => match plan::purge_job(seen, record.number) {
-            Ok(job) => {
-                let refused = ready(&draft.status.run).is_some_and(|(reason, _)| reason == Reason::JobRefused);
-                let draft = if refused { draft } else { draft.say(phase, Standing::Moving, Reason::Purging, "") };
-                make(seen, draft, job)
-            }
+            Ok(job) => make(seen, unless_refused(draft, phase, Reason::Purging), job),
             Err(invalid) => {
                 draft.close(Reason::PurgeFailed, Some(&invalid.to_string()));
                 settled(seen, draft)
@@ -251,7 +251,7 @@ fn purging(seen: &Observed, mut draft: BackupDraft, record: &AttemptRecord) -> B
             let wait = until(then, draft.now);
             draft.say(phase, Standing::Moving, Reason::Purging, "").then(Requeue::After(wait))
         }
-        Stage::Overdue { reason, message } => stop(seen, draft, &fence, phase, reason, &message),
+        Stage::Overdue { reason, message } => stop(draft, &open, phase, reason, &message),
         Stage::Stopping => {
             draft.say(phase, Standing::Moving, Reason::Purging, "the worker is ending").then(Requeue::After(SOON))
         }

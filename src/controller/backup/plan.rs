@@ -2,26 +2,20 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
 use super::Observed;
 use crate::{
-    api::{
-        AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, ConditionType, Method, Reason, Said,
-    },
+    api::{AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, Method, Reason, Said},
     controller::{
+        course::{self, cancelled, written},
         job::{Errand, JobPlan, errand},
         run::{GRACE, Limits, Open},
     },
     plan::BackupId,
-    task::{BackupTask, InvalidSpec, PurgeTask, SweepTask, Task, WORKER_MANAGER, duration, method, run_name},
+    task::{BackupTask, InvalidSpec, PurgeTask, SweepTask, Task, duration, method},
 };
 
-/// When to look again at what changes without a watch telling us.
-pub const POLL: Duration = Duration::from_secs(30);
-/// When to look again at what is about to change.
-pub const SOON: Duration = Duration::from_secs(5);
 /// Added to the last of a worker's deadlines before Kubernetes itself stops it.
 const BACKSTOP: Duration = Duration::from_mins(5);
 
@@ -37,7 +31,7 @@ pub fn finished(backup: &Backup) -> bool {
     let Some(status) = &backup.status else { return false };
     match status.phase {
         Some(BackupPhase::Completed) => true,
-        Some(BackupPhase::Failed) => status.run.attempt > 0 || failed_for(&status.run.conditions, Reason::Cancelled),
+        Some(BackupPhase::Failed) => status.run.attempt > 0 || cancelled(&status.run.conditions),
         None
         | Some(
             BackupPhase::Pending
@@ -48,12 +42,6 @@ pub fn finished(backup: &Backup) -> bool {
             | BackupPhase::Deleting,
         ) => false,
     }
-}
-
-fn failed_for(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], reason: Reason) -> bool {
-    conditions
-        .iter()
-        .any(|c| c.type_ == ConditionType::Failed.as_str() && c.status == "True" && c.reason == reason.as_str())
 }
 
 /// The deadlines of the spec.
@@ -89,17 +77,10 @@ pub fn open<'a>(seen: &'a Observed, record: &'a AttemptRecord, run: &'a str) -> 
         record,
         run,
         heard: reported || progress.is_some(),
-        heartbeat: progress.and_then(|p| written(&seen.backup).or(p.heartbeat.as_ref().map(|t| t.0))),
+        heartbeat: progress.and_then(|p| written(&seen.backup.metadata).or(p.heartbeat.as_ref().map(|t| t.0))),
         workers: &seen.workers,
         limits,
     }
-}
-
-/// When the worker last wrote, by the API server's clock: that of its node can be wrong by more than a stall.
-fn written(backup: &Backup) -> Option<Timestamp> {
-    let entries = backup.metadata.managed_fields.iter().flatten();
-    let own = entries.filter(|e| e.manager.as_deref() == Some(WORKER_MANAGER));
-    own.filter_map(|e| e.time.as_ref()).map(|t| t.0).max()
 }
 
 /// The report of this run.
@@ -121,7 +102,7 @@ pub fn left_staged(backup: &Backup, attempts: &[AttemptRecord]) -> bool {
 
 /// The fence of an attempt of this object.
 pub fn fence(backup: &Backup, attempt: i32) -> String {
-    run_name(backup.metadata.uid.as_deref().unwrap_or_default(), u32::try_from(attempt).unwrap_or(0))
+    course::fence(backup.metadata.uid.as_deref().unwrap_or_default(), attempt)
 }
 
 /// The Job of an attempt.

@@ -8,23 +8,22 @@ use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use super::{Users, observe::Observed};
 use crate::{
     api::{
-        ATTEMPTS_KEPT, AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION,
-        Reason, RunStatus, StorageReport,
+        AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION, Reason,
+        RunStatus, StorageReport,
     },
     controller::{
-        decision::{self, Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
+        course::{self, POLL, SOON, drop_others, make, note, order_stop, put_on_record},
+        decision::{self, Decision, Draft, Kind as _, Requeue, Standing, ready},
         job::{JobPlan, probe_name},
         run::{Ending, GRACE, Limits, Open, Stage, Verdict, after, backoff, judge, open_record, until},
     },
-    task::{InvalidSpec, ProbeTask, Task, duration, run_name},
+    task::{InvalidSpec, ProbeTask, Task, duration},
 };
 
 /// Limits of a probe. It writes no progress, so that silence means nothing.
 const LIMITS: Limits = Limits { start: Duration::from_mins(5), run: Duration::from_mins(5), stall: None };
 /// The longest wait between two probes of a storage that is not ready.
 const HOUR: Duration = Duration::from_hours(1);
-pub(super) const POLL: Duration = Duration::from_secs(30);
-pub(super) const SOON: Duration = Duration::from_secs(5);
 
 /// Between two probes that count again: a backup is often followed by another.
 const APART: Duration = Duration::from_secs(30);
@@ -145,21 +144,10 @@ fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
     if fresh || was_well || run.first_attempt.is_none() {
         run.first_attempt = Some(attempt);
     }
-    run.attempt = attempt;
-    run.run = Some(fence(storage, attempt));
-    run.start_time.get_or_insert(Time(draft.now));
-    run.attempts.push(AttemptRecord {
-        number: attempt,
-        job: probe_name(storage.metadata.name.as_deref().unwrap_or_default(), attempt),
-        start_time: Some(Time(draft.now)),
-        ..AttemptRecord::default()
-    });
-    let forgotten = run.attempts.len().saturating_sub(ATTEMPTS_KEPT);
-    run.attempts.drain(..forgotten);
+    let uid = storage.metadata.uid.as_deref().unwrap_or_default();
+    put_on_record(&mut draft, uid, attempt, probe_name(storage.metadata.name.as_deref().unwrap_or_default(), attempt));
     // Of what went before, the last Job stays for its log.
-    let kept = [fence(storage, attempt), fence(storage, attempt - 1)];
-    let old = seen.workers.jobs.iter().filter(|j| j.end.is_some() && !j.deleting && !kept.contains(&j.run));
-    draft.effects.extend(old.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
+    drop_others(&mut draft, &seen.workers, &[fence(storage, attempt), fence(storage, attempt - 1)]);
     let draft = if fresh {
         draft.say(BackupStoragePhase::Probing, Standing::Moving, Reason::Probing, "")
     } else {
@@ -168,12 +156,8 @@ fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
     make(draft, job)
 }
 
-fn make(draft: StorageDraft, job: Job) -> StorageDecision {
-    draft.with(Effect::GrantWorker).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
-}
-
 fn fence(storage: &BackupStorage, attempt: i32) -> String {
-    run_name(storage.metadata.uid.as_deref().unwrap_or_default(), u32::try_from(attempt).unwrap_or(0))
+    course::fence(storage.metadata.uid.as_deref().unwrap_or_default(), attempt)
 }
 
 fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
@@ -199,13 +183,7 @@ fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -
     let open =
         Open { record, run: &fence, heard: report.is_some(), heartbeat: None, workers: &seen.workers, limits: LIMITS };
     let stage = open.stage(draft.now);
-    if let Some(on_record) = draft.record() {
-        on_record.job_uid = open.job().map(|j| j.uid.clone()).or_else(|| record.job_uid.clone());
-        if let Some(pod) = open.pod() {
-            on_record.pod = Some(pod.name.clone());
-            on_record.node.clone_from(&pod.node);
-        }
-    }
+    note(&mut draft, &open);
     match stage {
         Stage::ToMake => match job(seen, record.number) {
             Ok(job) => {
@@ -228,14 +206,7 @@ fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -
             tell(draft, Standing::Moving, Reason::Probing, "").then(Requeue::After(wait))
         }
         Stage::Overdue { reason, message } => {
-            if let Some(on_record) = draft.record()
-                && on_record.reason.is_none()
-            {
-                on_record.reason = Some(reason.as_str().into());
-                on_record.message = Some(message.clone());
-            }
-            let jobs = seen.workers.jobs.iter().filter(|j| j.run == fence && !j.deleting);
-            draft.effects.extend(jobs.map(|j| Effect::DeleteJob { name: j.name.clone(), uid: j.uid.clone() }));
+            order_stop(&mut draft, &open, reason, &message);
             tell(draft, Standing::Moving, reason, &message).then(Requeue::After(SOON))
         }
         Stage::Stopping => {

@@ -2,7 +2,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::{job::WorkerImage, seen::Workers};
+use crate::controller::{decision::Effect, job::WorkerImage, seen::Workers};
 
 fn t(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
