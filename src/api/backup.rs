@@ -50,7 +50,7 @@ pub struct BackupSpec {
     /// `Auto`: incremental where a usable base is in the repository, else full, and the report says why. `Full`: all objects. `Incremental`: fails where there is no usable base.
     #[serde(rename = "type", default)]
     pub type_: BackupType,
-    /// Name of the Backup, in this namespace, that an incremental one is based on. Without it: the newest usable one of the repository.
+    /// Name of the Backup, in this namespace, that an incremental one is based on. Without it: the newest usable one of the repository. One that is named and damaged is a failure, also with type Auto.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 52))]
     pub base: Option<String>,
