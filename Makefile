@@ -12,7 +12,7 @@ BIN := $(or $(MO_BACKUP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mo-backup)
 export CARGO_TERM_COLOR ?= auto
 say = printf '\n== %s (%s)\n' "$(1)" "$$(date +%H:%M:%S)"
 
-.PHONY: help check-machine check-node tools demo test unit chart e2e sweep node-test image-root lint clean
+.PHONY: help check-machine check-node tools demo test unit chart e2e sweep node-test image-root bench lint clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 20
@@ -77,6 +77,15 @@ image-root: ## lays out the files of the image in IMAGE_ROOT; the Dockerfile doe
 	install -D -m 0755 "$$built" $(IMAGE_ROOT)/usr/local/bin/mo-backup
 	install -D -m 0644 /etc/ssl/certs/ca-certificates.crt $(IMAGE_ROOT)/etc/ssl/certs/ca-certificates.crt
 	install -D -m 0644 LICENSE $(IMAGE_ROOT)/LICENSE
+
+# Bounded: no step of the first waits longer than a quarter of an hour, and the second runs each of its pieces a few times.
+bench: ## measures what is promised about memory (10 minutes once built) and fails when it is broken; then costs, side by side
+	@$(call say,release build)
+	$(CARGO) bench --no-run --bench memory --bench ratios
+	$(call say,memory of operator and worker)
+	$(CARGO) bench --bench memory
+	$(call say,costs side by side)
+	timeout 20m $(CARGO) bench --bench ratios
 
 lint: ## formatting, clippy without warnings, licences and advisories where cargo-deny is installed
 	@$(CARGO) fmt --all --check

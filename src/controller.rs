@@ -6,6 +6,7 @@ pub mod course;
 pub mod crd_check;
 pub mod decision;
 pub mod job;
+pub mod listed;
 pub mod look;
 pub mod operator;
 pub mod queue;

@@ -8,11 +8,12 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, Client, Resource, api::ListParams};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 
 use super::{
     Context, Error,
     job::{KIND_LABEL, NAME_LABEL},
+    listed::Listed,
     queue::{Ticket, cluster_key},
     seen::{JobSeen, PodSeen, Workers},
 };
@@ -20,18 +21,6 @@ use crate::api::Backup;
 
 /// Objects in one answer to a list.
 pub const PAGE: u32 = 100;
-
-/// What kubectl leaves on what it has applied: a second copy of the spec.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// Leaves out the bookkeeping of others, which no decision looks at: decoded it takes several times what the rest takes.
-#[must_use]
-pub fn trimmed<K: Resource>(mut object: K) -> K {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    meta.annotations.as_mut().and_then(|annotations| annotations.remove(LAST_APPLIED));
-    object
-}
 
 /// One object, or `None` when there is none.
 pub async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, Error>
@@ -60,7 +49,7 @@ pub async fn tickets(ctx: &Context, backup: &Backup) -> Result<Vec<Ticket>, Erro
     let host = &backup.spec.cluster.address.host;
     let alike = format!("spec.cluster.address.host={host}");
     let mut tickets = Vec::new();
-    for api in ctx.apis::<Backup>() {
+    for api in ctx.apis::<Listed<Backup>>() {
         let ours = |b: &Backup| {
             if cluster_key(b) == key {
                 tickets.extend(Ticket::of(b));
@@ -81,12 +70,15 @@ pub async fn backups_of_storage(
     pages(&Api::namespaced(client.clone(), namespace), &format!("spec.storage={storage}"), show).await
 }
 
-/// Shows every Backup that has these fields, page by page.
-async fn pages(api: &Api<Backup>, fields: &str, mut show: impl FnMut(&Backup)) -> Result<(), Error> {
+/// Shows every Backup that has these fields, page by page. None is left out: one that cannot be decoded is an error.
+async fn pages(api: &Api<Listed<Backup>>, fields: &str, mut show: impl FnMut(&Backup)) -> Result<(), Error> {
+    let failed = |e| Error::kube("list", format!("the Backups with {fields}"), e);
     let mut params = ListParams::default().fields(fields).limit(PAGE);
     loop {
-        let list = api.list(&params).await.map_err(|e| Error::kube("list", format!("the Backups with {fields}"), e))?;
-        list.items.iter().for_each(&mut show);
+        let list = api.list(&params).await.map_err(failed)?;
+        for Listed(backup) in list.items {
+            show(&backup.map_err(|e| failed(kube::Error::SerdeError(serde_json::Error::custom(e))))?);
+        }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
             None => return Ok(()),
@@ -124,29 +116,4 @@ where
             .map(|_| awaited.to_owned()),
     };
     Ok(Workers { jobs: ours, pods: pods.items.iter().filter_map(|p| PodSeen::of(p, uid)).collect(), stranger })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_note_is_left_out_and_nothing_else() {
-        let object = |noted: bool| {
-            let mut annotations = serde_json::json!({"mo-backup.io/hold": "x"});
-            let mut fields = serde_json::json!(null);
-            if noted {
-                annotations[LAST_APPLIED] = serde_json::json!("{}");
-                fields = serde_json::json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}}]);
-            }
-            serde_json::from_value::<Backup>(serde_json::json!({
-                "apiVersion": "mo-backup.io/v1alpha1", "kind": "Backup",
-                "metadata": {"name": "b", "resourceVersion": "7", "annotations": annotations, "managedFields": fields},
-                "spec": {"cluster": {"address": {"host": "mo"}, "credentialsSecret": {"name": "s"}}, "storage": "st"}
-            }))
-            .unwrap()
-        };
-        let text = |backup: &Backup| serde_json::to_value(backup).unwrap();
-        assert_eq!(text(&trimmed(object(true))), text(&object(false)));
-    }
 }

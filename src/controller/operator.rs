@@ -1,6 +1,7 @@
 //! The operator's process: watches, controllers, leader election, health and metrics.
 
 use std::{
+    convert::identity,
     future::ready,
     net::SocketAddr,
     sync::{
@@ -254,7 +255,7 @@ fn backup_controller(
 ) -> (BoxFuture<'static, ()>, Store<Backup>) {
     let (store, writer) = reflector::store();
     let others = stream::select(wake::by_storages(ctx, scope, store.clone()), wake::queued(heard, store.clone()));
-    let own = wake::watch::<Backup>(ctx, scope, writer).inspect_ok(move |event| bell.ring(event));
+    let own = wake::watch::<Backup>(ctx, scope, writer, wake::kept).inspect_ok(move |event| bell.ring(event));
     (drive(ctx, scope, stop, store.clone(), own, others.boxed()), store)
 }
 
@@ -265,7 +266,7 @@ fn storage_controller(
     heard: Heard,
 ) -> (BoxFuture<'static, ()>, Store<BackupStorage>) {
     let (store, writer) = reflector::store();
-    let own = wake::watch::<BackupStorage>(ctx, scope, writer);
+    let own = wake::watch::<BackupStorage>(ctx, scope, writer, identity);
     let counted = wake::counted(heard, store.clone());
     (drive(ctx, scope, stop, store.clone(), own, counted), store)
 }

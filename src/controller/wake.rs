@@ -1,7 +1,7 @@
 //! What makes the operator look at an object: a change of its own, of its Jobs and Pods, of the storage it waits for, or
 //! the end of the Backup before it in the queue.
 
-use std::{future::ready, sync::Arc};
+use std::{collections::HashSet, convert::identity, fmt, future::ready, sync::Arc};
 
 use futures::{
     Stream, StreamExt as _, TryStreamExt as _,
@@ -11,7 +11,7 @@ use futures::{
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Resource,
-    core::{DeserializeGuard, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
         controller::ReconcileRequest,
@@ -19,16 +19,18 @@ use kube::{
         watcher,
     },
 };
+use serde::de::DeserializeOwned;
 
 use super::{
     Context,
     backup::finished,
     decision::Kind,
     job::{KIND_LABEL, NAME_LABEL},
-    look::{PAGE, trimmed},
+    listed::Listed,
+    look::PAGE,
     queue::{cluster_key, gives_way},
 };
-use crate::api::{Backup, BackupPhase, BackupStorage};
+use crate::api::{Backup, BackupPhase, BackupReport, BackupStorage, JobOptions, Said};
 
 fn api<K>(ctx: &Context, scope: Option<&str>) -> Api<K>
 where
@@ -37,39 +39,92 @@ where
     scope.map_or_else(|| Api::all(ctx.client.clone()), |ns| Api::namespaced(ctx.client.clone(), ns))
 }
 
-/// Changes of a kind of ours, once its cache has taken them.
+/// Changes of a kind of ours, once its cache has taken of each object what `keep` leaves of it.
 pub fn watch<K: Kind>(
     ctx: &Context,
     scope: Option<&str>,
     writer: Writer<K>,
+    keep: fn(K) -> K,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static + use<K> {
-    decodable::<K>(api(ctx, scope)).default_backoff().reflect(writer)
+    let known = writer.as_reader();
+    changes(decodable::<K>(api(ctx, scope), paged(), keep).default_backoff(), known).reflect(writer)
 }
 
-/// A watch that begins with small pages: a page is in memory as text and decoded, with everything that caches leave out.
+/// Every list after the first one as the changes since. A cache takes a list by putting it together beside what it has, so
+/// that it would hold all objects twice. Of an object that is as it was, nothing is said.
+fn changes<K: Kind>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+    known: Store<K>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static {
+    let (mut is_first, mut listed) = (true, HashSet::new());
+    let version = |object: &K| object.meta().resource_version.clone();
+    events.flat_map(move |event| {
+        let changed = match event {
+            Ok(watcher::Event::InitDone) if is_first => {
+                is_first = false;
+                vec![Ok(watcher::Event::InitDone)]
+            }
+            event if is_first => vec![event],
+            Ok(watcher::Event::Init) => {
+                listed.clear();
+                vec![]
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                let name = ObjectRef::from_obj(&object);
+                let is_as_it_was = known.get(&name).is_some_and(|cached| version(&cached) == version(&object));
+                listed.insert(name);
+                if is_as_it_was { vec![] } else { vec![Ok(watcher::Event::Apply(object))] }
+            }
+            Ok(watcher::Event::InitDone) => {
+                let listed = std::mem::take(&mut listed);
+                let gone = known.state().into_iter().filter(|o| !listed.contains(&ObjectRef::from_obj(&**o)));
+                gone.map(|o| Ok(watcher::Event::Delete(K::clone(&o)))).collect()
+            }
+            Ok(event @ (watcher::Event::Apply(_) | watcher::Event::Delete(_))) => vec![Ok(event)],
+            Err(error) => vec![Err(error)],
+        };
+        stream::iter(changed)
+    })
+}
+
+/// What the cache keeps of a Backup: what tells whose turn it is, whether it is at rest, and what the metrics say. Whatever
+/// is to be done is decided on what the API server itself says.
+#[must_use]
+pub fn kept(mut backup: Backup) -> Backup {
+    backup.spec.job = JobOptions::default();
+    if let Some(status) = &mut backup.status {
+        status.progress = None;
+        status.report = status.report.take().map(|report| BackupReport {
+            said: Said::default(),
+            complete_time: report.complete_time,
+            ..BackupReport::default()
+        });
+    }
+    backup
+}
+
+/// A watch that begins with small pages: a page is in memory as text and decoded.
 fn paged() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-/// Watches a kind of ours. An object that cannot be decoded is logged and left out: it must not end the watch of all others.
-fn decodable<K>(api: Api<DeserializeGuard<K>>) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
+/// Watches a kind. An object that cannot be decoded is logged and left out: it must not end the watch of all others.
+fn decodable<K>(
+    api: Api<Listed<K>>,
+    config: watcher::Config,
+    keep: fn(K) -> K,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send
 where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static,
 {
-    let decoded = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(trimmed(object)),
-        Err(invalid) => {
-            let meta = &invalid.metadata;
-            let name = format!(
-                "{}/{}",
-                meta.namespace.as_deref().unwrap_or_default(),
-                meta.name.as_deref().unwrap_or_default()
-            );
-            tracing::error!(kind = %K::kind(&()), object = name, error = %invalid.error, "failed to decode an object; it is left alone");
+    let decoded = move |Listed(listed): Listed<K>| match listed {
+        Ok(object) => Some(keep(object)),
+        Err(error) => {
+            tracing::error!(kind = %K::kind(&()), %error, "an object is left alone");
             None
         }
     };
-    watcher(api, paged()).filter_map(move |event| {
+    watcher(api, config).filter_map(move |event| {
         ready(match event {
             Ok(watcher::Event::Apply(o)) => decoded(o).map(|o| Ok(watcher::Event::Apply(o))),
             Ok(watcher::Event::Delete(o)) => decoded(o).map(|o| Ok(watcher::Event::Delete(o))),
@@ -86,17 +141,17 @@ pub type Wakes<K> = BoxStream<'static, watcher::Result<ReconcileRequest<K>>>;
 
 /// Changes of a kind, without their content, and whom they wake.
 fn wakes<W, K, I>(
-    api: Api<PartialObjectMeta<W>>,
+    api: Api<Listed<PartialObjectMeta<W>>>,
     config: watcher::Config,
     whom: impl Fn(PartialObjectMeta<W>) -> I + Send + 'static,
 ) -> Wakes<K>
 where
-    W: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    W: Resource<DynamicType = ()> + Clone + fmt::Debug + Send + Sync + 'static,
     K: Resource<DynamicType = ()> + Send + 'static,
     I: IntoIterator<Item = ObjectRef<K>>,
     I::IntoIter: Send,
 {
-    watcher(api, config)
+    decodable(api, config, identity)
         .default_backoff()
         .touched_objects()
         .map_ok(move |changed| stream::iter(whom(changed).into_iter().map(|o| Ok(ReconcileRequest::from(o)))))
@@ -107,11 +162,11 @@ where
 /// Changes of Jobs or Pods of one of our kinds.
 pub fn by_workers<W, K>(ctx: &Context, scope: Option<&str>) -> Wakes<K>
 where
-    W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + Send + Sync + 'static,
     K: Resource<DynamicType = ()> + Send + 'static,
 {
     let config = paged().labels(&format!("{KIND_LABEL}={}", K::kind(&())));
-    wakes(api::<PartialObjectMeta<W>>(ctx, scope), config, |worker: PartialObjectMeta<W>| {
+    wakes(api(ctx, scope), config, |worker: PartialObjectMeta<W>| {
         let meta = &worker.metadata;
         let name = meta.labels.as_ref().and_then(|l| l.get(NAME_LABEL));
         name.zip(meta.namespace.as_deref()).map(|(name, namespace)| ObjectRef::new(name).within(namespace))
@@ -130,8 +185,7 @@ fn waiting_for(backups: &Store<Backup>, storage: &PartialObjectMeta<BackupStorag
 
 /// Changes of `BackupStorage`s, for the Backups that name them.
 pub fn by_storages(ctx: &Context, scope: Option<&str>, backups: Store<Backup>) -> Wakes<Backup> {
-    let storages = api::<PartialObjectMeta<BackupStorage>>(ctx, scope);
-    wakes(storages, paged(), move |storage| waiting_for(&backups, &storage))
+    wakes(api(ctx, scope), paged(), move |storage| waiting_for(&backups, &storage))
 }
 
 /// Rings when a Backup neither runs nor waits any more: it ended, pauses, or is gone. One for all watched namespaces,
@@ -200,6 +254,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{
+        controller::{
+            backup::{Base, Observed, decide},
+            job::WorkerImage,
+            seen::Workers,
+        },
+        metrics::Metrics,
+    };
 
     fn backup(name: &str, host: &str, status: Value) -> Backup {
         let object = json!({
@@ -251,5 +313,62 @@ mod tests {
         let known = backup("first", "mo.prod", with("Completed", Some("2026-01-01T00:01:00Z")));
         let events = [watcher::Event::Apply(running), watcher::Event::Init, watcher::Event::InitApply(known)];
         assert_eq!(woken(&events).await, [Vec::<String>::new(), vec![]]);
+    }
+
+    #[test]
+    fn what_the_cache_leaves_out_of_a_backup_at_rest_changes_no_decision() {
+        let mut status = with("Completed", Some("2026-01-01T00:01:00Z"));
+        status["report"] = json!({"run": "first-1", "outcome": "Succeeded", "retryable": false, "size": "1 GiB",
+            "completeTime": "2026-01-01T00:00:59Z", "manifest": {"key": "catalog/x.json", "sha256": "00"}});
+        status["progress"] = json!({"run": "first-1", "text": "100%", "step": "clearing up", "objects": 3, "bytes": 9});
+        status["conditions"] = json!([{"type": "Complete", "status": "True", "reason": "Completed", "message": "m",
+            "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:01:00Z"}]);
+        let mut whole = backup("first", "mo.prod", status);
+        // Its conditions are told anew for another generation of the spec.
+        whole.metadata.generation = Some(2);
+        whole.spec.job.priority_class_name = Some("low".into());
+        let less = kept(whole.clone());
+        let now = "2026-01-02T00:00:00Z".parse().unwrap();
+        let decision = |backup: &Backup| {
+            let (workers, image) = (Workers::default(), WorkerImage::default());
+            let (storage, base, others, terminating) = (None, Base::NotNamed, Vec::new(), false);
+            decide(&Observed { backup: backup.clone(), storage, base, others, workers, terminating, image }, now)
+        };
+        assert_ne!(decision(&whole).status, whole.written(), "something is to be written");
+        assert_eq!(decision(&whole), decision(&less));
+        let told = |backup: &Backup| Metrics::default().encode(std::iter::once(backup)).unwrap();
+        assert_eq!(told(&whole), told(&less));
+        let left = less.status.unwrap();
+        assert!(left.progress.is_none() && left.report.is_some_and(|report| report.manifest.is_none()));
+    }
+
+    #[tokio::test]
+    async fn a_later_list_is_told_as_what_has_changed_since() {
+        use watcher::Event::{Init, InitApply, InitDone};
+        let versioned = |name: &str, version: &str| {
+            let mut backup = backup(name, "mo", Value::Null);
+            backup.metadata.resource_version = Some(version.into());
+            backup
+        };
+        let list = |objects: &[(&str, &str)]| {
+            let applied = objects.iter().map(|(name, version)| InitApply(versioned(name, version)));
+            [Init].into_iter().chain(applied).chain([InitDone]).collect::<Vec<_>>()
+        };
+        let first = list(&[("same", "1"), ("other", "2"), ("gone", "3")]);
+        // It breaks off, and begins again.
+        let cut = vec![Init, InitApply(versioned("gone", "3"))];
+        let second = list(&[("same", "1"), ("other", "4"), ("new", "5")]);
+        let (store, writer) = kube::runtime::reflector::store();
+        let events = stream::iter([first, cut, second].concat().into_iter().map(Ok));
+        let told = changes(events, store.clone()).reflect(writer).map(|event| match event.unwrap() {
+            watcher::Event::Apply(o) => format!("apply {}", o.metadata.name.unwrap()),
+            watcher::Event::Delete(o) => format!("delete {}", o.metadata.name.unwrap()),
+            Init | InitApply(_) | InitDone => "list".into(),
+        });
+        let told: Vec<String> = told.collect().await;
+        assert_eq!(told, ["list", "list", "list", "list", "list", "apply other", "apply new", "delete gone"]);
+        let mut cached: Vec<_> = store.state().iter().map(|b| b.metadata.resource_version.clone().unwrap()).collect();
+        cached.sort();
+        assert_eq!(cached, ["1", "4", "5"]);
     }
 }
