@@ -69,12 +69,18 @@ pub fn follow<P: Copy>(mut draft: Draft<P>, open: &Open<'_>, phases: Phases<P>) 
     note(&mut draft, open);
     draft.status.run.queue = None;
     match open.stage(draft.now) {
-        Stage::ToMake if ordered.is_some() => over(draft, record, Ending::Vanished),
+        Stage::ToMake | Stage::Taken { .. } if ordered.is_some() => over(draft, record, Ending::Vanished),
+        // On record first: whoever has an older view, and would still make the Job, is refused from then on. Should it have
+        // been made already, the next look sees it, and stops it.
         Stage::ToMake | Stage::Taken { .. } if unmade_for_too_long(open, draft.now) => {
-            let (reason, message) = ready(&draft.status.run).unwrap_or((Reason::StartDeadlineExceeded, ""));
+            let why = ready(&draft.status.run).filter(|(reason, _)| *reason != Reason::Starting);
+            let (reason, message) = why.unwrap_or((Reason::StartDeadlineExceeded, "its Job could not be made in time"));
             record.reason = Some(reason.as_str().into());
             record.message = Some(message.into());
-            over(draft, record, Ending::Vanished)
+            if let Some(on_record) = draft.record() {
+                *on_record = record;
+            }
+            decided(draft.then(Requeue::After(SOON)))
         }
         Stage::ToMake => Step::Make(Box::new(draft)),
         Stage::Taken { job } => {

@@ -145,9 +145,15 @@ fn an_attempt_whose_job_cannot_be_made_does_not_hold_the_turn_for_ever(
     #[case] expected: &str,
     #[case] ended: Option<&str>,
 ) {
-    let decision = decide(&seen(unmade(minutes, before), Some(storage(none))), now());
+    let mut world = seen(unmade(minutes, before), Some(storage(none)));
+    let ordered = decide(&world, now());
+    assert_eq!(ordered.status.run.attempts[0].reason.as_deref(), ended, "on record before it is carried out");
+    assert_eq!(ordered.status.run.attempts[0].end_time, None);
+    let status = world.backup.status.as_mut().unwrap();
+    status.run = ordered.status.run.clone();
+    let decision = decide(&world, now());
     assert_eq!(said(&decision), (decision.status.phase, expected.into()));
-    assert_eq!(decision.status.run.attempts[0].reason.as_deref(), ended);
+    assert_eq!(decision.status.run.attempts[0].end_time.is_some(), ended.is_some());
     assert_ne!(decision.status.phase, Some(BackupPhase::Running));
 }
 
