@@ -250,12 +250,8 @@ fn judged(
 fn failed(mut draft: StorageDraft, reason: Reason, message: &str) -> StorageDecision {
     draft.status.run.end_time = Some(Time(draft.now));
     let permanent = reason.is_permanent();
-    let message = match (permanent, message.trim_end_matches('.')) {
-        (false, message) => message.to_owned(),
-        (true, message) => {
-            format!("{message}. It is probed again within the hour, or at once when {RETRY_ANNOTATION} has a new token")
-        }
-    };
+    let again = format!(". It is probed again within the hour, or at once when {RETRY_ANNOTATION} has a new token");
+    let message = if permanent { message.trim_end_matches('.').to_owned() + &again } else { message.to_owned() };
     let draft = draft.say(BackupStoragePhase::Failed, Standing::Failed, reason, &message);
     let wait = wait(&draft.status.run, permanent);
     draft.then(Requeue::After(wait))

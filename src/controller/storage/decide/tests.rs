@@ -128,6 +128,24 @@ fn what_a_routine_probe_finds_counts(#[case] outcome: &str, #[case] phase: Backu
     assert_eq!(condition.message.contains("nothing is freed"), outcome == "Succeeded", "{}", condition.message);
 }
 
+/// What a person must do is said to the end; what comes by itself needs no words.
+#[rstest]
+#[case::comes_by_itself("StorageUnreachable", true, "No answer. Look at the network.")]
+#[case::needs_a_person("BucketNotFound", false, "No answer. Look at the network. It is probed again within the hour")]
+fn a_failed_probe_says_what_to_do(#[case] reason: &str, #[case] retryable: bool, #[case] said: &str) {
+    let storage = storage(|o| {
+        o["status"] = probed("Probing", 1, reason);
+        o["status"]["run"] = json!("uid-1");
+        o["status"]["attempts"] = json!([{"number": 1, "job": "st-probe-1", "jobUid": "j"}]);
+        o["status"]["report"] = json!({"run": "uid-1", "outcome": "Failed", "reason": reason, "retryable": retryable,
+            "message": "No answer. Look at the network."});
+    });
+    let decision = decided(storage, 5);
+    let ready = decision.status.run.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert!(ready.message.starts_with(said), "{}", ready.message);
+    assert_eq!(ready.message.len() == said.len(), retryable, "{}", ready.message);
+}
+
 #[test]
 fn a_token_counts_once() {
     let storage = storage(|o| {
