@@ -11,7 +11,7 @@ use mo_backup::{
         backup::{Base, Observed, decide},
         job::WorkerImage,
         queue::Ticket,
-        seen::Workers,
+        seen::{Named, Workers},
     },
     plan::{
         AttemptDir, BackupId, Catalog, ClusterSeen, Digest, EntriesReader, EntriesWriter, Entry, Framing, History,
@@ -237,7 +237,16 @@ mod a_decision {
         }))
         .unwrap();
         let (workers, image) = (Workers::default(), WorkerImage::default());
-        Observed { backup, storage: Some(storage), base: Base::NotNamed, others, workers, terminating: false, image }
+        Observed {
+            backup,
+            storage: Some(storage),
+            base: Base::NotNamed,
+            named: Named::NotLookedAt,
+            others,
+            workers,
+            terminating: false,
+            image,
+        }
     }
 
     fn thousand(bencher: Bencher, status: serde_json::Value, tickets: usize) {

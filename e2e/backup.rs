@@ -1,14 +1,14 @@
 //! A `Backup` from `kubectl apply` to a proven copy in a bucket.
 
 use anyhow::{Context as _, ensure};
-use mo_backup::api::{Backup, TakenType};
-use serde_json::json;
+use mo_backup::api::{Backup, BackupPhase, BackupStatus, TakenType};
+use serde_json::{Value, json};
 
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
 use crate::harness::s3::Kind;
 use crate::harness::trial::Test;
-use crate::scene::{Scene, claim, completed, files_below, no_secret, secrets, staged, storage_ready};
+use crate::scene::{Scene, claim, completed, condition, files_below, no_secret, secrets, sees, staged, storage_ready};
 use crate::test;
 
 pub fn tests() -> Vec<Test> {
@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         test!(direct_to_a_volume),
         test!(deletion_removes_what_it_may),
         test!(two_namespaces_take_turns),
+        test!(a_matrixonecluster_is_waited_for),
         test!(namespace_deletion_lets_go),
     ]
 }
@@ -134,6 +135,49 @@ async fn two_namespaces_take_turns(rig: &Rig) -> anyhow::Result<()> {
     completed(&two.namespace, "b").await?;
     one.namespace.delete().await?;
     two.namespace.delete().await
+}
+
+/// The kind of matrixone-operator, as far as a Backup looks at it.
+fn kind_of_matrixone_operator() -> Value {
+    let status = json!({"type": "object", "properties": {"host": {"type": "string"}, "port": {"type": "integer"}}});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "matrixoneclusters.core.matrixorigin.io"},
+        "spec": {"group": "core.matrixorigin.io", "scope": "Namespaced",
+            "names": {"kind": "MatrixOneCluster", "plural": "matrixoneclusters", "singular": "matrixonecluster"},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true, "subresources": {"status": {}},
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"status": status}}}}]}})
+}
+
+async fn a_matrixonecluster_is_waited_for(rig: &Rig) -> anyhow::Result<()> {
+    let scene = Scene::set(rig, "named", Kind::Versitygw).await?;
+    let Scene { namespace, matrixone, .. } = &scene;
+    let by_name = json!({"type": "Full", "cluster": {"address": null, "matrixOneCluster": {"name": "prod"}}});
+    scene.back_up("b", by_name).await?;
+    let waits = async |reason: &str, words: &str| {
+        let said = |s: &BackupStatus| {
+            let (_, why, message) = condition(Some(&s.run.conditions), "Ready");
+            why == reason && message.contains(words)
+        };
+        let status = sees(namespace, "b", &format!("{reason}: {words}"), said).await?;
+        ensure!(status.phase == Some(BackupPhase::Pending), "it waits in phase {:?}", status.phase);
+        ensure!(status.run.attempt == 0, "waiting costs an attempt");
+        anyhow::Ok(())
+    };
+    waits("ClusterNotFound", "does not know the kind").await?;
+    namespace.apply(&kind_of_matrixone_operator().to_string()).await?;
+    let crd = "crd/matrixoneclusters.core.matrixorigin.io";
+    namespace.kubectl(&["wait", "--for=condition=Established", crd, "--timeout=120s"]).await?;
+    waits("ClusterNotFound", "there is no MatrixOneCluster prod").await?;
+    let object = json!({"apiVersion": "core.matrixorigin.io/v1alpha1", "kind": "MatrixOneCluster",
+        "metadata": {"name": "prod"}});
+    namespace.apply(&object.to_string()).await?;
+    waits("ClusterNotReady", "no host and port").await?;
+    let reached = json!({"status": {"host": "127.0.0.1", "port": matrixone.port()}}).to_string();
+    let patch = ["patch", "matrixonecluster", "prod", "--subresource=status", "--type=merge", "-p", &reached];
+    namespace.kubectl(&patch).await?;
+    completed(namespace, "b").await?;
+    namespace.kubectl(&["delete", crd]).await?;
+    scene.namespace.delete().await
 }
 
 async fn namespace_deletion_lets_go(rig: &Rig) -> anyhow::Result<()> {

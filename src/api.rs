@@ -26,7 +26,7 @@ pub use backup_storage::{
     ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport, StorageWorkerStatus,
     VersioningSeen, VersioningState,
 };
-pub use cluster::{Address, Cluster, CredentialsSecret, Tls, TlsMode};
+pub use cluster::{Address, Cluster, CredentialsSecret, MatrixOneClusterRef, Tls, TlsMode};
 pub use job_options::{JobOptions, RunAs};
 pub use location::{
     CaSecret, S3Credentials, S3Location, ServerSideEncryption, ServerSideEncryptionType, StorageType, VolumeLocation,

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::api::{Backup, BackupPhase, Reason};
+use crate::api::{Backup, BackupPhase, Cluster, Reason};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -81,6 +81,13 @@ impl Default for Metrics {
     }
 }
 
+/// `<host>:<port>`, or the name of the MatrixOneCluster.
+fn told(cluster: &Cluster) -> String {
+    let address = cluster.address.as_ref().map(|a| format!("{}:{}", a.host.to_ascii_lowercase(), a.port));
+    let name = || cluster.matrix_one_cluster.as_ref().map(|named| named.name.clone());
+    address.or_else(name).unwrap_or_default()
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
@@ -129,10 +136,9 @@ impl Metrics {
             *phases.entry(phase).or_default() += 1;
             let committed = status.report.as_ref().and_then(|r| r.complete_time.as_ref());
             if let (Some(BackupPhase::Completed), Some(at)) = (status.phase, committed) {
-                let address = &backup.spec.cluster.address;
                 let label = ClusterLabel {
                     namespace: backup.metadata.namespace.clone().unwrap_or_default(),
-                    cluster: format!("{}:{}", address.host.to_ascii_lowercase(), address.port),
+                    cluster: told(&backup.spec.cluster),
                 };
                 let gauge = self.last_success.get_or_create(&label);
                 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]
@@ -147,5 +153,30 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[rstest]
+    #[case::by_address(json!({"address": {"host": "mo.shop"}}), "mo.shop:6001")]
+    #[case::by_name(json!({"matrixOneCluster": {"name": "prod"}}), "prod")]
+    fn the_last_success_is_told_of_each_cluster(#[case] mut cluster: Value, #[case] label: &str) {
+        cluster["credentialsSecret"] = json!({"name": "s"});
+        let object = json!({
+            "apiVersion": "mo-backup.io/v1alpha1", "kind": "Backup", "metadata": {"name": "b", "namespace": "ns"},
+            "spec": {"cluster": cluster, "storage": "st"},
+            "status": {"phase": "Completed", "attempt": 1, "report": {"run": "u-1", "outcome": "Succeeded",
+                "retryable": false, "completeTime": "2027-01-01T00:00:00Z"}}
+        });
+        let backup: Backup = serde_json::from_value(object).unwrap();
+        let text = Metrics::default().encode(std::iter::once(&backup)).unwrap();
+        let line = format!("last_success_timestamp_seconds{{namespace=\"ns\",cluster=\"{label}\"}} 1798761600.0");
+        assert!(text.contains(&line), "{text}");
     }
 }

@@ -103,6 +103,8 @@ fn nobody_may_read_secrets_and_nothing_is_granted_by_wildcard() {
             assert!(!all.contains(&"escalate") && !all.contains(&"impersonate"), "{role}: {rule}");
             let binds = all.contains(&"bind");
             assert!(!binds || rule["resourceNames"] == json!(["mo-backup-worker"]), "{role}: {rule}");
+            let of_matrixone = all.contains(&"matrixoneclusters");
+            assert!(!of_matrixone || rule["verbs"] == json!(["get"]), "{role}: {rule}");
             let writes_roles = all.contains(&"roles") || all.contains(&"clusterroles");
             assert!(!writes_roles || rule["verbs"] == json!(["bind"]), "{role}: {rule}");
         }

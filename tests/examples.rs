@@ -116,6 +116,7 @@ fn every_example_becomes_a_task() {
     for (name, document) in of_kind("Backup") {
         let backup: Backup = read(&name, &stored(document));
         let storage = storages.iter().find(|s| s.metadata.name.as_ref() == Some(&backup.spec.storage)).unwrap();
-        BackupTask::for_attempt(&backup, storage, None, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let address = backup.spec.cluster.address.as_ref().unwrap();
+        BackupTask::for_attempt(&backup, address, storage, None, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }

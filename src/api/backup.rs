@@ -20,6 +20,7 @@ use super::{BackupReport, Cluster, JobOptions, Progress, RunStatus};
     doc = "A recoverable copy of a whole MatrixOne cluster: the data as it was at one moment, taken once and kept in a repository.",
     selectable = ".spec.storage",
     selectable = ".spec.cluster.address.host",
+    selectable = ".spec.cluster.matrixOneCluster.name",
     selectable = ".spec.type",
     selectable = ".status.phase",
     validation = Rule::new("self.metadata.name.size() <= 52").message("the name of a Backup may have at most 52 characters: names of Jobs are made from it"),

@@ -7,10 +7,20 @@ use serde::{Deserialize, Serialize};
 /// The MatrixOne cluster to work with.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.address) != has(self.matrixOneCluster)").message("exactly one of address and matrixOneCluster says where the cluster is"))]
 pub struct Cluster {
     /// Where its SQL port is. Name one CN, not a load balancer, when backups are written to a volume:
     /// the CN that holds the session writes the files.
-    pub address: Address,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    /// The MatrixOneCluster of this namespace that matrixone-operator runs, instead of an address: each attempt goes to the
+    /// host and port that its status has when the attempt begins. They are those of a Service before its proxies, or before
+    /// the first of its sets of CNs. When backups are written to a volume, every CN behind that must have mounted it: the CN
+    /// that holds the session writes the files. Backups that name the same MatrixOneCluster take turns. One that gives an
+    /// address of the same servers does not wait for them: its attempt fails with `BackupRunning` while theirs runs, and is
+    /// repeated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix_one_cluster: Option<MatrixOneClusterRef>,
     /// The Secret with the name and the password of a user of account `sys` with role `moadmin`.
     pub credentials_secret: CredentialsSecret,
     /// Encryption of the connection.
@@ -31,6 +41,15 @@ pub struct Address {
     #[serde(default = "sql_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
+}
+
+/// A MatrixOneCluster (`core.matrixorigin.io/v1alpha1`) of this namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatrixOneClusterRef {
+    /// Name of the MatrixOneCluster.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 fn sql_port() -> i32 {

@@ -96,6 +96,12 @@ reasons! {
     StorageReadOnly permanent
         "The BackupStorage is read-only."
         "Use another BackupStorage, or one that owns its repository."
+    ClusterNotFound passing
+        "The MatrixOneCluster that the spec names does not exist in this namespace, or Kubernetes does not know such a kind."
+        "Create it, or say `cluster.address` instead; the backup starts by itself."
+    ClusterNotReady passing
+        "The MatrixOneCluster that the spec names has no host and port in its status yet."
+        "See its conditions; the backup starts by itself once it can be reached."
     BaseNotFound permanent
         "The Backup named by `base` does not exist, or its data is not in the repository."
         "Name another base, or leave `base` out."

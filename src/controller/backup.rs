@@ -2,7 +2,7 @@
 //!
 //! | seen | decision |
 //! |---|---|
-//! | new; storage, base or spec not usable | `Pending` or `Failed` with the reason; looks again when it changes |
+//! | new; storage, base, spec or named MatrixOneCluster not usable | `Pending` or `Failed` with the reason; looks again when it changes |
 //! | another backup of the cluster before it | `Queued`, with its place |
 //! | its turn | attempt *n* on record, finalizer, Job `<name>-<n>`: `Running` |
 //! | attempt on record, Job never made | the Job is made (a crash came between) |

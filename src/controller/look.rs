@@ -7,7 +7,11 @@ use k8s_openapi::{
         core::v1::{Namespace, Pod},
     },
 };
-use kube::{Api, Client, Resource, api::ListParams};
+use kube::{
+    Api, Client, Resource,
+    api::ListParams,
+    core::{ApiResource, DynamicObject, GroupVersionKind},
+};
 use serde::de::{DeserializeOwned, Error as _};
 
 use super::{
@@ -15,9 +19,9 @@ use super::{
     job::{KIND_LABEL, NAME_LABEL},
     listed::Listed,
     queue::{Ticket, cluster_key},
-    seen::{JobSeen, PodSeen, Workers},
+    seen::{JobSeen, Named, PodSeen, Workers},
 };
-use crate::api::Backup;
+use crate::api::{Backup, Cluster};
 
 /// Objects in one answer to a list.
 pub const PAGE: u32 = 100;
@@ -33,6 +37,19 @@ where
         .map_err(|e| Error::kube("read", format!("{} {namespace}/{name}", K::kind(&())), e))
 }
 
+/// A MatrixOneCluster, the kind of matrixone-operator.
+pub async fn matrix_one_cluster(client: &Client, namespace: &str, name: &str) -> Result<Named, Error> {
+    let kind = GroupVersionKind::gvk("core.matrixorigin.io", "v1alpha1", "MatrixOneCluster");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "matrixoneclusters");
+    match Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &resource).get(name).await {
+        Ok(found) => Ok(Named::of(&found)),
+        Err(kube::Error::Api(status)) if status.code == 404 && status.reason == "NotFound" => Ok(Named::Missing),
+        // A path that nobody serves is answered with plain text.
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Named::UnknownKind),
+        Err(error) => Err(Error::kube("read", format!("MatrixOneCluster {namespace}/{name}"), error)),
+    }
+}
+
 /// Whether the namespace is being deleted.
 pub async fn is_terminating(client: &Client, name: &str) -> Result<bool, Error> {
     let found = Api::<Namespace>::all(client.clone())
@@ -42,12 +59,11 @@ pub async fn is_terminating(client: &Client, name: &str) -> Result<bool, Error> 
     Ok(found.is_some_and(|n| n.metadata.deletion_timestamp.is_some()))
 }
 
-/// Tickets of all Backups of this one's MatrixOne cluster whose host is spelled alike, in all namespaces that this operator
+/// Tickets of all Backups of this one's MatrixOne cluster which say alike where it is, in all namespaces that this operator
 /// watches. They are read page by page, because a cluster can have thousands.
 pub async fn tickets(ctx: &Context, backup: &Backup) -> Result<Vec<Ticket>, Error> {
     let key = cluster_key(backup);
-    let host = &backup.spec.cluster.address.host;
-    let alike = format!("spec.cluster.address.host={host}");
+    let Some(alike) = alike(&backup.spec.cluster) else { return Ok(Vec::new()) };
     let mut tickets = Vec::new();
     for api in ctx.apis::<Listed<Backup>>() {
         let ours = |b: &Backup| {
@@ -58,6 +74,13 @@ pub async fn tickets(ctx: &Context, backup: &Backup) -> Result<Vec<Ticket>, Erro
         pages(&api, &alike, ours).await?;
     }
     Ok(tickets)
+}
+
+/// The field that Backups of the same cluster have in common.
+fn alike(cluster: &Cluster) -> Option<String> {
+    let host = cluster.address.as_ref().map(|a| format!("spec.cluster.address.host={}", a.host));
+    let name = cluster.matrix_one_cluster.as_ref().map(|c| format!("spec.cluster.matrixOneCluster.name={}", c.name));
+    host.or(name)
 }
 
 /// Shows every Backup of a namespace that names this storage.

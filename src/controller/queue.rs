@@ -8,7 +8,7 @@ use super::{
     job::{Errand, errand},
     run::open_record,
 };
-use crate::api::{Address, Backup, BackupPhase, Queue};
+use crate::api::{Address, Backup, BackupPhase, Cluster, Queue};
 
 /// A Backup, as the queue sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +43,16 @@ pub enum Turn {
     Behind(Queue),
 }
 
-/// The MatrixOne cluster of a Backup, by its address. A name without a dot means another server in each namespace.
+/// The MatrixOne cluster of a Backup, by its address or by the name of its MatrixOneCluster. A host without a dot means
+/// another server in each namespace, and so does a name.
 #[must_use]
 pub fn cluster_key(backup: &Backup) -> String {
-    let Address { host, port } = &backup.spec.cluster.address;
+    let Cluster { address, matrix_one_cluster, .. } = &backup.spec.cluster;
+    let Some(Address { host, port }) = address else {
+        let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
+        let name = matrix_one_cluster.as_ref().map_or("", |named| &named.name);
+        return format!("MatrixOneCluster {namespace}/{name}");
+    };
     match backup.metadata.namespace.as_deref().filter(|_| !host.contains(['.', ':'])) {
         Some(namespace) => format!("{host}.{namespace}:{port}"),
         None => format!("{host}:{port}"),

@@ -1,12 +1,14 @@
-//! Jobs and Pods as they are seen. Pure.
+//! Jobs, Pods and a MatrixOneCluster as they are seen. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{ContainerStatus, Pod, PodStatus},
 };
+use kube::core::DynamicObject;
 
 use super::job::{RUN_LABEL, WORKER};
+use crate::api::Address;
 
 /// All Jobs and Pods of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +19,36 @@ pub struct Workers {
     pub pods: Vec<PodSeen>,
     /// A Job under the name of the attempt's, which this object does not control.
     pub stranger: Option<String>,
+}
+
+/// The MatrixOneCluster that a spec names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// None is named, or no Job is to be made now.
+    NotLookedAt,
+    /// Kubernetes does not know the kind.
+    UnknownKind,
+    /// There is no such object.
+    Missing,
+    /// Its status has no host or no port.
+    NotReady,
+    /// It is reached here.
+    At(Address),
+}
+
+impl Named {
+    /// What its status says. matrixone-operator writes `status.host` and `status.port` once the first of its proxies or CNs
+    /// is ready (<https://github.com/matrixorigin/matrixone-operator>, `pkg/controllers/mocluster/controller.go`).
+    #[must_use]
+    pub fn of(object: &DynamicObject) -> Self {
+        let status = &object.data["status"];
+        let host = status["host"].as_str().filter(|host| !host.is_empty());
+        let port = status["port"].as_i64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        match host.zip(port) {
+            Some((host, port)) => Self::At(Address { host: host.into(), port: port.into() }),
+            None => Self::NotReady,
+        }
+    }
 }
 
 /// A Job.

@@ -258,7 +258,7 @@ mod tests {
         controller::{
             backup::{Base, Observed, decide},
             job::WorkerImage,
-            seen::Workers,
+            seen::{Named, Workers},
         },
         metrics::Metrics,
     };
@@ -331,8 +331,9 @@ mod tests {
         let now = "2026-01-02T00:00:00Z".parse().unwrap();
         let decision = |backup: &Backup| {
             let (workers, image) = (Workers::default(), WorkerImage::default());
-            let (storage, base, others, terminating) = (None, Base::NotNamed, Vec::new(), false);
-            decide(&Observed { backup: backup.clone(), storage, base, others, workers, terminating, image }, now)
+            let (storage, base, named, others, terminating) =
+                (None, Base::NotNamed, Named::NotLookedAt, Vec::new(), false);
+            decide(&Observed { backup: backup.clone(), storage, base, named, others, workers, terminating, image }, now)
         };
         assert_ne!(decision(&whole).status, whole.written(), "something is to be written");
         assert_eq!(decision(&whole), decision(&less));

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{
-        AccessMode, Backup, BackupSpec, BackupStorage, BackupStorageSpec, BackupType, Cluster, Method, Reason,
+        AccessMode, Address, Backup, BackupSpec, BackupStorage, BackupStorageSpec, BackupType, Cluster, Method, Reason,
         S3Location, StagingVolume, StorageType,
     },
     plan::BackupId,
@@ -113,12 +113,14 @@ impl Subject {
 }
 
 impl BackupTask {
-    /// What the worker of this attempt is to do.
+    /// What the worker of this attempt is to do. `address` is where its MatrixOne cluster is: that of the spec, or the one
+    /// that the MatrixOneCluster has which the spec names.
     ///
     /// # Errors
     /// When the spec contradicts itself, or the storage cannot serve its method.
     pub fn for_attempt(
         backup: &Backup,
+        address: &Address,
         storage: &BackupStorage,
         base: Option<BackupId>,
         attempt: u32,
@@ -142,7 +144,7 @@ impl BackupTask {
         let task = Self {
             subject: Subject::of(&backup.metadata, attempt)?,
             id: backup_id(backup)?,
-            cluster: ClusterTask::of(&spec.cluster)?,
+            cluster: ClusterTask::of(&spec.cluster, address)?,
             storage: StorageTask::of(storage)?,
             kind: spec.type_,
             base,
@@ -193,16 +195,16 @@ fn direct_is_possible(location: &Location) -> Result<(), InvalidSpec> {
 }
 
 impl ClusterTask {
-    fn of(cluster: &Cluster) -> Result<Self, InvalidSpec> {
-        let port = u16::try_from(cluster.address.port)
+    fn of(cluster: &Cluster, address: &Address) -> Result<Self, InvalidSpec> {
+        let port = u16::try_from(address.port)
             .ok()
             .filter(|p| *p > 0)
             .ok_or_else(|| InvalidSpec::field("spec.cluster.address.port", "it must be between 1 and 65535"))?;
-        if cluster.address.host.is_empty() || cluster.address.host.contains(['/', ' ', '@']) {
+        if address.host.is_empty() || address.host.contains(['/', ' ', '@']) {
             return Err(InvalidSpec::field("spec.cluster.address.host", "it must be a DNS name or an IP address"));
         }
         Ok(Self {
-            host: cluster.address.host.clone(),
+            host: address.host.clone(),
             port,
             tls: cluster.tls.mode,
             tls_ca: cluster.tls.ca_secret.is_some(),

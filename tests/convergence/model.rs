@@ -15,7 +15,7 @@ use mo_backup::{
         decision::{Decision, Effect, Kind as _, Refusal},
         job::{RUN_LABEL, WorkerImage},
         queue::Ticket,
-        seen::{JobEnd, JobSeen, PodSeen, Workers},
+        seen::{JobEnd, JobSeen, Named, PodSeen, Workers},
     },
 };
 use serde_json::json;
@@ -126,6 +126,7 @@ impl Model {
             backup: thing.backup.clone(),
             storage: Some(self.storage.clone()),
             base: Base::NotNamed,
+            named: Named::NotLookedAt,
             others,
             workers: Workers { jobs: thing.jobs.clone(), pods: thing.pods.clone(), stranger: None },
             terminating: thing.terminating,

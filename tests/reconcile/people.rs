@@ -1,10 +1,11 @@
 //! What people do to Backups, and what the operator says and does about it.
 
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::{
     standing,
-    world::{BACKUPS, Ends, JOBS, NS, PODS, STORAGES, World, backup, storage},
+    world::{BACKUPS, CLUSTERS, Ends, JOBS, NS, PODS, STORAGES, World, backup, storage},
 };
 
 fn annotate(world: &World, name: &str, verb: &str, token: &str) {
@@ -64,6 +65,37 @@ async fn a_backup_waits_for_its_storage() {
     world.apply(STORAGES, storage());
     world.settle().await;
     assert_eq!(condition(&world, "Complete"), "True Completed");
+}
+
+fn by_name(name: &str) -> Value {
+    let mut object = backup(name);
+    object["spec"]["cluster"] = json!({"matrixOneCluster": {"name": "prod"}, "credentialsSecret": {"name": "dump"}});
+    object
+}
+
+fn matrix_one_cluster(status: Value) -> Value {
+    json!({"apiVersion": "core.matrixorigin.io/v1alpha1", "kind": "MatrixOneCluster",
+        "metadata": {"name": "prod", "namespace": NS}, "spec": {}, "status": status})
+}
+
+#[tokio::test]
+async fn a_backup_waits_for_its_matrixonecluster_and_goes_where_that_is() {
+    let mut world = World::new(None);
+    world.apply(STORAGES, storage());
+    world.apply(BACKUPS, by_name("nightly"));
+    world.settle().await;
+    assert_eq!(condition(&world, "Ready"), "False ClusterNotFound");
+    world.apply(CLUSTERS, matrix_one_cluster(json!({})));
+    world.settle().await;
+    assert_eq!(condition(&world, "Ready"), "False ClusterNotReady");
+    assert!(world.api.lock().unwrap().jobs_made.iter().all(|job| job.contains("-probe-")));
+    world.edit(CLUSTERS, "prod", |o| o["status"] = json!({"host": "prod-proxy.shop", "port": 6009}));
+    world.settle().await;
+    assert_eq!(condition(&world, "Complete"), "True Completed");
+    let job = world.object(JOBS, "nightly-1").unwrap();
+    let task = job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"].as_str().unwrap();
+    let task: Value = serde_json::from_str(task).unwrap();
+    assert_eq!((&task["cluster"]["host"], &task["cluster"]["port"]), (&json!("prod-proxy.shop"), &json!(6009)));
 }
 
 #[tokio::test]
@@ -273,13 +305,17 @@ async fn an_edit_of_a_finished_backup_is_acknowledged() {
     assert_eq!(condition(&world, "Complete"), "True Completed");
 }
 
+#[rstest]
+#[case::by_address(backup)]
+#[case::by_name(by_name)]
 #[tokio::test]
-async fn backups_of_one_cluster_take_turns() {
+async fn backups_of_one_cluster_take_turns(#[case] of: fn(&str) -> Value) {
     let mut world = World::new(None);
     world.script = [Ends::Never].into();
     world.apply(STORAGES, storage());
-    world.apply(BACKUPS, backup("first"));
-    world.apply(BACKUPS, backup("second"));
+    world.apply(CLUSTERS, matrix_one_cluster(json!({"host": "prod-proxy.shop", "port": 6009})));
+    world.apply(BACKUPS, of("first"));
+    world.apply(BACKUPS, of("second"));
     for _ in 0..10 {
         world.operate().await;
         world.kubernetes();

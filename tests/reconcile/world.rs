@@ -23,6 +23,7 @@ pub const NS: &str = "shop";
 pub const BACKUPS: &str = "/apis/mo-backup.io/v1alpha1/namespaces/shop/backups";
 pub const STORAGES: &str = "/apis/mo-backup.io/v1alpha1/namespaces/shop/backupstorages";
 pub const JOBS: &str = "/apis/batch/v1/namespaces/shop/jobs";
+pub const CLUSTERS: &str = "/apis/core.matrixorigin.io/v1alpha1/namespaces/shop/matrixoneclusters";
 pub const PODS: &str = "/api/v1/namespaces/shop/pods";
 
 thread_local! {

@@ -44,6 +44,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [mo-backup.io]
   resources: [backups/finalizers, backupstorages/finalizers]
   verbs: [update] # owner references that block deletion
+- apiGroups: [core.matrixorigin.io]
+  resources: [matrixoneclusters]
+  verbs: [get] # the address in its status
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, list, watch, create, delete]

@@ -3,9 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    decide::{BackupDecision, BackupDraft, Obstacle, base, between, make, retry},
+    decide::{BackupDecision, BackupDraft, Obstacle, between, make, needs, retry},
     observe::Observed,
-    plan::{self, fence, open},
+    plan::{self, Needs, fence, open},
 };
 use crate::{
     api::{AttemptRecord, BackupPhase, BackupReport, ConditionType, Reason},
@@ -14,7 +14,6 @@ use crate::{
         decision::{Requeue, Standing},
         run::{Ending, Verdict, judge},
     },
-    plan::BackupId,
 };
 
 /// What a Backup calls the stations of an attempt.
@@ -41,8 +40,8 @@ pub(super) fn under_way(seen: &Observed, draft: BackupDraft, record: AttemptReco
 
 /// The attempt is on record and its Job was never made: a crash came between, or Kubernetes refused it.
 fn make_again(seen: &Observed, draft: BackupDraft, record: &AttemptRecord) -> BackupDecision {
-    let job = ready_base(seen).and_then(|base| {
-        plan::backup_job(seen, base, record.number)
+    let job = still_ready(seen).and_then(|needs| {
+        plan::backup_job(seen, &needs, record.number)
             .map_err(|e| Obstacle::Permanent { reason: e.reason(), message: e.to_string() })
     });
     match job {
@@ -54,13 +53,13 @@ fn make_again(seen: &Observed, draft: BackupDraft, record: &AttemptRecord) -> Ba
     }
 }
 
-/// The base of an attempt that has begun: only what its Task needs must still be there.
-fn ready_base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
+/// Of an attempt that has begun, only what its Task needs must still be there.
+fn still_ready(seen: &Observed) -> Result<Needs, Obstacle> {
     if seen.storage.is_none() {
         let message = format!("there is no BackupStorage {} in this namespace any more", seen.backup.spec.storage);
         return Err(Obstacle::Passing { reason: Reason::StorageNotFound, message, look: Requeue::OnChange });
     }
-    base(seen)
+    needs(seen)
 }
 
 /// The worker is over: what came of it?

@@ -8,10 +8,10 @@ use k8s_openapi::api::batch::v1::Job;
 use super::{
     attempt, delete,
     observe::{Base, Observed},
-    plan::{self, finished},
+    plan::{self, Needs, finished},
 };
 use crate::{
-    api::{AccessMode, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason},
+    api::{AccessMode, Address, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason},
     controller::{
         act::FINALIZER,
         course::{self, POLL, SOON, failed, request},
@@ -19,6 +19,7 @@ use crate::{
         job::attempt_name,
         queue::{Ticket, Turn, turn},
         run::open_record,
+        seen::Named,
     },
     plan::BackupId,
 };
@@ -87,15 +88,15 @@ pub(super) fn between(seen: &Observed, mut draft: BackupDraft, retry: bool) -> B
     if let Some(wait) = course::waiting(&draft, BackupPhase::Retrying) {
         return wait;
     }
-    let base = match ready_to_start(seen) {
-        Ok(base) => base,
+    let needs = match ready_to_start(seen) {
+        Ok(needs) => needs,
         Err(Obstacle::Passing { reason, message, look }) => {
             return draft.say(BackupPhase::Pending, Standing::Moving, reason, &message).then(look);
         }
         Err(Obstacle::Permanent { reason, message }) => return failed(draft, BackupPhase::Failed, reason, &message),
     };
     let attempt = draft.status.run.attempt + 1;
-    let job = match plan::backup_job(seen, base, attempt) {
+    let job = match plan::backup_job(seen, &needs, attempt) {
         Ok(job) => job,
         Err(invalid) => return failed(draft, BackupPhase::Failed, invalid.reason(), &invalid.to_string()),
     };
@@ -122,7 +123,7 @@ pub(super) enum Obstacle {
     Permanent { reason: Reason, message: String },
 }
 
-fn ready_to_start(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
+fn ready_to_start(seen: &Observed) -> Result<Needs, Obstacle> {
     let wanted = &seen.backup.spec.storage;
     let passing = |reason: Reason, message: String| Obstacle::Passing { reason, message, look: Requeue::OnChange };
     let Some(storage) = &seen.storage else {
@@ -142,10 +143,43 @@ fn ready_to_start(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
         let why = condition.map_or("it was not probed yet".into(), |c| format!("{}: {}", c.reason, c.message));
         return Err(passing(Reason::StorageNotReady, format!("BackupStorage {wanted} is not ready. {why}")));
     }
-    base(seen)
+    needs(seen)
 }
 
-pub(super) fn base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
+/// What the Task of an attempt needs must be there.
+pub(super) fn needs(seen: &Observed) -> Result<Needs, Obstacle> {
+    Ok(Needs { base: base(seen)?, address: address(seen)? })
+}
+
+fn address(seen: &Observed) -> Result<Address, Obstacle> {
+    let cluster = &seen.backup.spec.cluster;
+    let name = match (&cluster.address, &cluster.matrix_one_cluster) {
+        (Some(address), None) => return Ok(address.clone()),
+        (None, Some(named)) => &named.name,
+        (Some(_), Some(_)) | (None, None) => {
+            let message = "spec.cluster must have exactly one of address and matrixOneCluster".into();
+            return Err(Obstacle::Permanent { reason: Reason::InvalidSpec, message });
+        }
+    };
+    let (reason, message) = match &seen.named {
+        Named::At(address) => return Ok(address.clone()),
+        Named::UnknownKind => {
+            let what = "Kubernetes does not know the kind MatrixOneCluster: matrixone-operator is not installed";
+            (Reason::ClusterNotFound, format!("{what}. {}", Reason::ClusterNotFound.remedy()))
+        }
+        Named::Missing => {
+            let what = format!("there is no MatrixOneCluster {name} in this namespace");
+            (Reason::ClusterNotFound, format!("{what}. {}", Reason::ClusterNotFound.remedy()))
+        }
+        Named::NotReady | Named::NotLookedAt => {
+            let what = format!("MatrixOneCluster {name} has no host and port in its status yet");
+            (Reason::ClusterNotReady, format!("{what}. {}", Reason::ClusterNotReady.remedy()))
+        }
+    };
+    Err(Obstacle::Passing { reason, message, look: Requeue::After(POLL) })
+}
+
+fn base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
     let unusable = |message: String| Err(Obstacle::Permanent { reason: Reason::BaseNotUsable, message });
     let wait =
         |message: String| Err(Obstacle::Passing { reason: Reason::BaseNotFound, message, look: Requeue::After(POLL) });

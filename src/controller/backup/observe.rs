@@ -3,7 +3,13 @@
 use crate::{
     api::{Backup, BackupStorage, DeletionPolicy, RETRY_ANNOTATION},
     controller::{
-        Context, Error, decision::asked, job::WorkerImage, look, queue::Ticket, run::open_record, seen::Workers,
+        Context, Error,
+        decision::asked,
+        job::WorkerImage,
+        look,
+        queue::Ticket,
+        run::open_record,
+        seen::{Named, Workers},
     },
 };
 
@@ -18,6 +24,8 @@ pub struct Observed {
     pub storage: Option<BackupStorage>,
     /// The Backup it is to be based on.
     pub base: Base,
+    /// The MatrixOneCluster it names.
+    pub named: Named,
     /// Backups of the same MatrixOne cluster. Looked at only when an attempt may begin.
     pub others: Vec<Ticket>,
     /// Its Jobs and Pods.
@@ -48,6 +56,7 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
         backup,
         storage: None,
         base: Base::NotNamed,
+        named: Named::NotLookedAt,
         others: Vec::new(),
         workers: Workers::default(),
         terminating: false,
@@ -74,10 +83,18 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
         Vec::new()
     };
     let workers = look::workers(&ctx.client, &backup, open.map(|r| &*r.job)).await?;
+    // While its Job is at work nothing else can begin.
+    let at_work = open.is_some_and(|r| workers.jobs.iter().any(|j| j.name == r.job && j.end.is_none()));
+    let named = match &backup.spec.cluster.matrix_one_cluster {
+        Some(named) if !at_work && backup.metadata.deletion_timestamp.is_none() => {
+            look::matrix_one_cluster(&ctx.client, namespace, &named.name).await?
+        }
+        Some(_) | None => Named::NotLookedAt,
+    };
     let cleans = backup.spec.deletion_policy == DeletionPolicy::Delete || backup.spec.staging.is_some();
     let terminating =
         backup.metadata.deletion_timestamp.is_some() && cleans && look::is_terminating(&ctx.client, namespace).await?;
-    Ok(Some(Observed { storage, base, others, workers, terminating, ..nothing(backup) }))
+    Ok(Some(Observed { storage, base, named, others, workers, terminating, ..nothing(backup) }))
 }
 
 /// Whether mo-backup.io/retry carries a token that was not acted on.

@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::Observed;
 use crate::{
-    api::{AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, Method, Reason, Said},
+    api::{Address, AttemptRecord, Backup, BackupPhase, BackupStatus, BackupStorage, Cluster, Method, Reason, Said},
     controller::{
         course::{self, cancelled, written},
         job::{Errand, JobPlan, errand},
@@ -15,6 +15,14 @@ use crate::{
     plan::BackupId,
     task::{BackupTask, InvalidSpec, PurgeTask, SweepTask, Task, duration, method},
 };
+
+/// What a Task needs besides its Backup and its storage.
+pub struct Needs {
+    /// Where MatrixOne is.
+    pub address: Address,
+    /// What the backup is to be based on.
+    pub base: Option<BackupId>,
+}
 
 /// Added to the last of a worker's deadlines before Kubernetes itself stops it.
 const BACKSTOP: Duration = Duration::from_mins(5);
@@ -106,11 +114,12 @@ pub fn fence(backup: &Backup, attempt: i32) -> String {
 }
 
 /// The Job of an attempt.
-pub fn backup_job(seen: &Observed, base: Option<BackupId>, attempt: i32) -> Result<Job, InvalidSpec> {
+pub fn backup_job(seen: &Observed, needs: &Needs, attempt: i32) -> Result<Job, InvalidSpec> {
     let Some(storage) = &seen.storage else { return Err(InvalidSpec::NoIdentity("storage")) };
     let limits = limits(&seen.backup)?;
     let number = u32::try_from(attempt).unwrap_or(0);
-    let task = Task::Backup(Box::new(BackupTask::for_attempt(&seen.backup, storage, base, number)?));
+    let Needs { address, base } = needs;
+    let task = Task::Backup(Box::new(BackupTask::for_attempt(&seen.backup, address, storage, *base, number)?));
     render(seen, Some(storage), &task, limits, Some(&seen.backup.spec.cluster))
 }
 

@@ -35,7 +35,8 @@ fn backup(change: impl FnOnce(&mut Value)) -> Backup {
 }
 
 fn render(backup: &Backup, storage: &BackupStorage) -> Value {
-    let task = Task::Backup(Box::new(BackupTask::for_attempt(backup, storage, None, 2).unwrap()));
+    let address = backup.spec.cluster.address.as_ref().unwrap();
+    let task = Task::Backup(Box::new(BackupTask::for_attempt(backup, address, storage, None, 2).unwrap()));
     let image = WorkerImage { image: "mo-backup:1".into(), pull_policy: Some("IfNotPresent".into()) };
     let plan = JobPlan {
         task: &task,

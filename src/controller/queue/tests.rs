@@ -55,6 +55,19 @@ fn a_claim_follows_from_status(#[case] name: &str, #[case] change: fn(&mut Value
     assert_eq!(Ticket::of(&backup(name, change)).unwrap().claim, expected);
 }
 
+#[test]
+fn a_named_cluster_is_told_by_namespace_and_name() {
+    let named = |namespace: &str, name: &str| {
+        cluster_key(&backup("b", |b| {
+            b["metadata"]["namespace"] = json!(namespace);
+            b["spec"]["cluster"] = json!({"matrixOneCluster": {"name": name}, "credentialsSecret": {"name": "s"}});
+        }))
+    };
+    assert_eq!(named("ns", "prod"), "MatrixOneCluster ns/prod");
+    assert_ne!(named("ns", "prod"), named("other", "prod"));
+    assert_ne!(named("ns", "prod"), named("ns", "test"));
+}
+
 #[rstest]
 #[case::of_the_whole_cluster("mo.shop", "mo.shop:6001")]
 #[case::of_the_namespace("mo", "mo.ns:6001")]

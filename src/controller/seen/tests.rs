@@ -38,3 +38,16 @@ fn disruption(reason: &str) -> Value {
 fn an_end_says_who_ended_it(#[case] status: Value, #[case] words: &str, #[case] by: Option<&str>) {
     assert_eq!(ended(status), (Some(words.to_owned()), by.map(ToOwned::to_owned)));
 }
+
+#[rstest]
+#[case::reached(json!({"host": "prod-proxy.shop", "port": 6009}), Named::At(Address { host: "prod-proxy.shop".into(), port: 6009 }))]
+#[case::new(Value::Null, Named::NotReady)]
+#[case::without_a_host(json!({"phase": "NotReady", "port": 6009}), Named::NotReady)]
+#[case::with_an_empty_host(json!({"host": "", "port": 6009}), Named::NotReady)]
+#[case::without_a_port(json!({"host": "prod-proxy.shop"}), Named::NotReady)]
+#[case::with_an_impossible_port(json!({"host": "prod-proxy.shop", "port": 70_000}), Named::NotReady)]
+fn a_matrixonecluster_is_reached_where_its_status_says(#[case] status: Value, #[case] expected: Named) {
+    let object = json!({"apiVersion": "core.matrixorigin.io/v1alpha1", "kind": "MatrixOneCluster",
+        "metadata": {"name": "prod", "namespace": "shop"}, "spec": {}, "status": status});
+    assert_eq!(Named::of(&serde_json::from_value(object).unwrap()), expected);
+}

@@ -26,6 +26,10 @@ fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
 
 fn none(_: &mut Value) {}
 
+fn attempt(backup: &Backup, storage: &BackupStorage, number: u32) -> Result<BackupTask, InvalidSpec> {
+    BackupTask::for_attempt(backup, backup.spec.cluster.address.as_ref().unwrap(), storage, None, number)
+}
+
 #[rstest]
 #[case("90s", Some(90))]
 #[case("1h30m", Some(5400))]
@@ -48,12 +52,12 @@ fn a_task_holds_what_the_spec_says() {
     let backup = backup(|o| {
         o["spec"]["staging"] = json!({"volume": {"claim": "c", "path": "a/b", "serverPath": "/mnt/backup/"}});
     });
-    let task = BackupTask::for_attempt(&backup, &storage(none), None, 3).unwrap();
+    let task = attempt(&backup, &storage(none), 3).unwrap();
     assert_eq!(task.subject.run, "00000000-0000-4000-8000-000000000001-3");
     assert_eq!(task.method, Method::Staged);
     assert_eq!(task.staging.unwrap().server_path, "/mnt/backup/a/b");
     assert_eq!(task.cluster.port, 6001);
-    let other = BackupTask::for_attempt(&backup, &storage(none), None, 4).unwrap();
+    let other = attempt(&backup, &storage(none), 4).unwrap();
     assert_eq!(task.id, other.id, "every attempt of an object has the same id");
 }
 
@@ -69,7 +73,7 @@ fn a_task_holds_what_the_spec_says() {
 #[case::server_path(|o: &mut Value| o["spec"]["staging"] = json!({"volume": {"claim": "c", "serverPath": "b"}}), "spec.staging.volume.serverPath")]
 #[case::size(|o: &mut Value| o["spec"]["job"] = json!({"resources": {"limits": {"memory": "1 Gi"}}}), "spec.job.resources")]
 fn an_impossible_spec_names_its_field(#[case] change: fn(&mut Value), #[case] expected: &str) {
-    match BackupTask::for_attempt(&backup(change), &storage(none), None, 1) {
+    match attempt(&backup(change), &storage(none), 1) {
         Err(InvalidSpec::Field { field, .. }) => assert_eq!(field, expected),
         other => panic!("{other:?}"),
     }
@@ -82,20 +86,20 @@ fn an_impossible_spec_names_its_field(#[case] change: fn(&mut Value), #[case] ex
 #[case::role("roleArn", json!("arn:x"))]
 fn the_server_cannot_do_what_its_statement_cannot_say(#[case] field: &str, #[case] value: Value) {
     let storage = storage(|o| o["spec"]["s3"][field] = value);
-    let refused = BackupTask::for_attempt(&backup(none), &storage, None, 1).unwrap_err();
+    let refused = attempt(&backup(none), &storage, 1).unwrap_err();
     assert_eq!(refused.reason(), Reason::MethodNotSupported);
     assert!(refused.to_string().contains(field), "{refused}");
     let staged = backup(|o| o["spec"]["staging"] = json!({"volume": {"claim": "c", "serverPath": "/b"}}));
-    assert!(BackupTask::for_attempt(&staged, &storage, None, 1).is_ok(), "the worker can");
+    assert!(attempt(&staged, &storage, 1).is_ok(), "the worker can");
 }
 
 #[test]
 fn a_volume_needs_a_server_path_for_the_server_to_write_there() {
     let with =
         |path: Value| storage(|o| o["spec"] = json!({"type": "Volume", "volume": {"claim": "c", "serverPath": path}}));
-    let refused = BackupTask::for_attempt(&backup(none), &with(Value::Null), None, 1).unwrap_err();
+    let refused = attempt(&backup(none), &with(Value::Null), 1).unwrap_err();
     assert_eq!(refused.reason(), Reason::MethodNotSupported);
-    assert!(BackupTask::for_attempt(&backup(none), &with(json!("/mnt")), None, 1).is_ok());
+    assert!(attempt(&backup(none), &with(json!("/mnt")), 1).is_ok());
 }
 
 #[rstest]

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{Backup, BackupStorage},
-    controller::{job::WorkerImage, seen::Workers},
+    controller::{
+        job::WorkerImage,
+        seen::{Named, Workers},
+    },
 };
 
 fn backup(change: impl FnOnce(&mut Value)) -> Backup {
@@ -32,7 +35,8 @@ fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
 
 fn seen(backup: Backup, storage: Option<BackupStorage>) -> Observed {
     let (others, workers, image) = (Vec::new(), Workers::default(), WorkerImage::default());
-    Observed { backup, storage, base: Base::NotNamed, others, workers, terminating: false, image }
+    let (base, named, terminating) = (Base::NotNamed, Named::NotLookedAt, false);
+    Observed { backup, storage, base, named, others, workers, terminating, image }
 }
 
 fn now() -> Timestamp {
@@ -95,6 +99,48 @@ fn a_base_must_be_there_and_whole(#[case] base: Base, #[case] phase: BackupPhase
     assert_eq!(said(&decide(&seen, now())), (Some(phase), reason.into()));
 }
 
+#[rstest]
+#[case::no_kind(Named::UnknownKind, BackupPhase::Pending, "ClusterNotFound")]
+#[case::no_object(Named::Missing, BackupPhase::Pending, "ClusterNotFound")]
+#[case::no_address(Named::NotReady, BackupPhase::Pending, "ClusterNotReady")]
+#[case::reached(Named::At(reached()), BackupPhase::Running, "Starting")]
+fn a_named_cluster_must_be_there_and_reached(#[case] is: Named, #[case] phase: BackupPhase, #[case] reason: &str) {
+    let by_name = |status: Value| {
+        let mut seen = seen(backup(|b| (b["spec"]["cluster"], b["status"]) = (named(), status)), Some(storage(none)));
+        seen.named = is.clone();
+        decide(&seen, now())
+    };
+    let first = by_name(Value::Null);
+    assert_eq!(said(&first), (Some(phase), reason.into()));
+    // A Job that is still to be made needs it as much; the attempt goes on when it is there.
+    let again = by_name(unmade_status(5, "Starting"));
+    assert_eq!(said(&again), (Some(phase), reason.into()));
+    for decision in [first, again] {
+        let job = decision.effects.iter().find_map(|e| if let Effect::CreateJob(job) = e { Some(job) } else { None });
+        assert_eq!(job.is_some(), phase == BackupPhase::Running);
+        let task = job.map(|job| serde_json::to_string(job).unwrap()).unwrap_or_default();
+        assert_eq!(task.contains("prod-proxy.shop"), job.is_some(), "{task}");
+        assert!(job.is_some() || matches!(decision.requeue, Requeue::After(_)), "nobody tells of a change");
+    }
+}
+
+fn named() -> Value {
+    json!({"matrixOneCluster": {"name": "prod"}, "credentialsSecret": {"name": "s"}})
+}
+
+fn reached() -> Address {
+    Address { host: "prod-proxy.shop".into(), port: 6009 }
+}
+
+#[rstest]
+#[case::neither(|b: &mut Value| { b["spec"]["cluster"].as_object_mut().unwrap().remove("address"); })]
+#[case::both(|b: &mut Value| b["spec"]["cluster"]["matrixOneCluster"] = json!({"name": "prod"}))]
+fn a_cluster_is_said_in_one_way(#[case] change: fn(&mut Value)) {
+    let mut seen = seen(backup(change), Some(storage(none)));
+    seen.named = Named::At(reached());
+    assert_eq!(said(&decide(&seen, now())), (Some(BackupPhase::Failed), "InvalidSpec".into()));
+}
+
 /// What failed before any attempt is looked at again: nothing was done yet, and the cause may be gone.
 #[test]
 fn a_mended_spec_starts_by_itself() {
@@ -125,14 +171,12 @@ fn success_without_a_manifest_is_no_success() {
     assert_eq!(decision.status.run.attempts[0].reason.as_deref(), Some("Internal"));
 }
 
-fn unmade(minutes: i64, ready: &str) -> Backup {
+fn unmade_status(minutes: i64, ready: &str) -> Value {
     let begun = now() - jiff::Span::new().minutes(minutes);
-    backup(|b| {
-        b["status"] = json!({"phase": "Pending", "attempt": 1, "run": "00000000-0000-4000-8000-000000000001-1",
-            "attempts": [{"number": 1, "job": "b-1", "startTime": begun.to_string()}],
-            "conditions": [{"type": "Ready", "status": "False", "reason": ready, "message": "exceeded quota",
-                "lastTransitionTime": begun.to_string()}]});
-    })
+    json!({"phase": "Pending", "attempt": 1, "run": "00000000-0000-4000-8000-000000000001-1",
+        "attempts": [{"number": 1, "job": "b-1", "startTime": begun.to_string()}],
+        "conditions": [{"type": "Ready", "status": "False", "reason": ready, "message": "exceeded quota",
+            "lastTransitionTime": begun.to_string()}]})
 }
 
 #[rstest]
@@ -145,7 +189,7 @@ fn an_attempt_whose_job_cannot_be_made_does_not_hold_the_turn_for_ever(
     #[case] expected: &str,
     #[case] ended: Option<&str>,
 ) {
-    let mut world = seen(unmade(minutes, before), Some(storage(none)));
+    let mut world = seen(backup(|b| b["status"] = unmade_status(minutes, before)), Some(storage(none)));
     let ordered = decide(&world, now());
     assert_eq!(ordered.status.run.attempts[0].reason.as_deref(), ended, "on record before it is carried out");
     assert_eq!(ordered.status.run.attempts[0].end_time, None);
