@@ -7,6 +7,8 @@ mod cluster;
 mod job_options;
 mod location;
 mod reason;
+mod restore;
+mod restore_report;
 mod run_status;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -32,6 +34,11 @@ pub use location::{
     CaSecret, S3Credentials, S3Location, ServerSideEncryption, ServerSideEncryptionType, StorageType, VolumeLocation,
 };
 pub use reason::Reason;
+pub use restore::{
+    BackupRef, Format, Placement, RepositorySource, Restore, RestoreMode, RestorePhase, RestoreSource,
+    RestoreSourceType, RestoreSpec, RestoreStatus, RestoreTarget, TargetVolume,
+};
+pub use restore_report::{AlreadyRestored, RestorePlan, RestoreReport, RestoreWorkerStatus};
 pub use run_status::{ATTEMPTS_KEPT, AttemptRecord, ConditionType, HandledRequests, Queue, RunStatus, set_condition};
 
 /// API group of all kinds.
@@ -46,7 +53,7 @@ pub const RETRY_ANNOTATION: &str = "mo-backup.io/retry";
 /// Every CRD this program serves.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [Backup::crd(), BackupStorage::crd()].into_iter().map(without_status_defaults).collect()
+    [Backup::crd(), BackupStorage::crd(), Restore::crd()].into_iter().map(without_status_defaults).collect()
 }
 
 /// A CRD as a YAML document. The same CRD always gives the same bytes.

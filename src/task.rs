@@ -2,6 +2,7 @@
 
 mod from_spec;
 mod quantity;
+mod restore;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::{
 };
 
 pub use from_spec::{InvalidSpec, backup_id, duration, method};
+pub use restore::{Choice, RestoreTask, TargetTask};
 
 /// The fence of an attempt: `<uid>-<attempt>`. Written to the status before the Job, sent back with every report.
 #[must_use]
@@ -34,6 +36,12 @@ pub mod mount {
     pub const STAGING: &str = "/run/mo-backup/staging";
     /// The volume that is the repository.
     pub const REPOSITORY: &str = "/run/mo-backup/repository";
+    /// The volume that a backup is restored to.
+    pub const TARGET: &str = "/run/mo-backup/target";
+    /// Keys of the store that a backup is restored to; the same files as in [`STORE`].
+    pub const TARGET_STORE: &str = "/run/mo-backup/target-store";
+    /// Certificates that its certificate is checked against: `ca.crt`.
+    pub const TARGET_STORE_CA: &str = "/run/mo-backup/target-store-ca";
     /// The worker's last words, read by the kubelet.
     pub const TERMINATION_LOG: &str = "/run/mo-backup/termination-log";
 }
@@ -56,6 +64,8 @@ pub enum Task {
     Sweep(Box<SweepTask>),
     /// Try out a storage, and read what its repository holds.
     Probe(Box<ProbeTask>),
+    /// Restore a backup.
+    Restore(Box<RestoreTask>),
 }
 
 /// The object that a worker works for, and its fence.

@@ -111,6 +111,12 @@ pub fn errand(backup: &Backup, record: &AttemptRecord) -> Errand {
     }
 }
 
+/// Name of the Job of an attempt to restore.
+#[must_use]
+pub fn restore_name(object: &str, attempt: impl Display) -> String {
+    format!("{object}-restore-{attempt}")
+}
+
 /// Name of the Job of a probe.
 #[must_use]
 pub fn probe_name(object: &str, attempt: impl Display) -> String {
@@ -124,6 +130,7 @@ fn subject(task: &Task) -> (&Subject, &'static str, String) {
         Task::Purge(t) => (&t.subject, "Backup", purge_name(&t.subject.name, t.subject.attempt)),
         Task::Sweep(t) => (&t.subject, "Backup", sweep_name(&t.subject.name, t.subject.attempt)),
         Task::Probe(t) => (&t.subject, "BackupStorage", probe_name(&t.subject.name, t.subject.attempt)),
+        Task::Restore(t) => (&t.subject, "Restore", restore_name(&t.subject.name, t.subject.attempt)),
     }
 }
 

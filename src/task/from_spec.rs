@@ -50,7 +50,7 @@ impl InvalidSpec {
         }
     }
 
-    fn field(field: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn field(field: &'static str, detail: impl Into<String>) -> Self {
         Self::Field { field, detail: detail.into() }
     }
 }
@@ -100,7 +100,7 @@ pub fn method(spec: &BackupSpec) -> Method {
 }
 
 impl Subject {
-    fn of(meta: &kube::api::ObjectMeta, attempt: u32) -> Result<Self, InvalidSpec> {
+    pub(super) fn of(meta: &kube::api::ObjectMeta, attempt: u32) -> Result<Self, InvalidSpec> {
         let uid = meta.uid.clone().ok_or(InvalidSpec::NoIdentity("uid"))?;
         Ok(Self {
             namespace: meta.namespace.clone().ok_or(InvalidSpec::NoIdentity("namespace"))?,

@@ -62,6 +62,7 @@ pub async fn run(stop: CancellationToken) -> Exit {
         Ok(Task::Purge(task)) => run_purge(&task, stop).await,
         Ok(Task::Sweep(task)) => run_sweep(&task, stop).await,
         Ok(Task::Probe(task)) => run_probe(&task, stop).await,
+        Ok(Task::Restore(_)) => Exit::Usage,
         Err(error) => {
             tracing::error!(error, "failed to read the task from the environment variable {TASK_ENV}");
             Exit::Usage
