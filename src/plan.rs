@@ -8,6 +8,7 @@ pub mod manifest;
 pub mod path;
 pub mod references;
 pub mod resolve;
+pub mod restored;
 pub mod server_files;
 pub mod tae_list;
 
@@ -16,5 +17,6 @@ pub use error::Error;
 pub use ids::{AttemptDir, BackupId, Digest, RepositoryId, Timestamp};
 pub use manifest::{Catalog, ClusterSeen, EntriesRef, Entry, Framing, History, Kind, Marker, Owner, Source, Totals};
 pub use resolve::{Assembled, BaseNotUsable, CopiedRow, Resolved, Resolver};
+pub use restored::{Placed, Planned, Restored};
 pub use server_files::{MoMeta, TaeSum};
 pub use tae_list::{RowId, TaeList, TaeListReader};

@@ -12,6 +12,7 @@ pub mod framing;
 pub mod layout;
 pub mod memory;
 pub mod presence;
+pub mod restored;
 pub mod retry;
 pub mod sign;
 pub mod transfer;

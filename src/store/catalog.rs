@@ -43,7 +43,7 @@ pub(super) fn damaged(key: &Key, detail: impl Into<String>) -> Failure {
 }
 
 /// Parses a file that says its format. A later one is told apart from a damaged one before its fields are judged.
-fn parse<T: DeserializeOwned>(key: &Key, content: &[u8]) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(key: &Key, content: &[u8]) -> Result<T, Failure> {
     #[derive(Deserialize)]
     struct Versioned {
         format: u32,

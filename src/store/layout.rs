@@ -58,6 +58,30 @@ impl Key {
         text.parse().ok().filter(|nonce: &Uuid| nonce.to_string() == text)
     }
 
+    /// What a place says about the backup that was restored to it.
+    #[must_use]
+    pub fn restored() -> Self {
+        Self("mo-backup-restore.json".into())
+    }
+
+    /// A file of a restored place. The path comes from a checked spec.
+    #[must_use]
+    pub fn placed(path: &str) -> Self {
+        Self(path.into())
+    }
+
+    /// A file below a path of a restored place. What follows it comes from a checked entry.
+    #[must_use]
+    pub fn placed_below(path: &str, rest: &str) -> Self {
+        Self(format!("{path}/{rest}"))
+    }
+
+    /// A file in a folder that MatrixOne or mo_br has written a backup to. Both come from what was checked.
+    #[must_use]
+    pub fn foreign(folder: &str, path: &str) -> Self {
+        Self(format!("{folder}/{path}"))
+    }
+
     /// A key that a listing returned.
     pub(super) fn listed(key: &str) -> Self {
         Self(key.into())
@@ -131,6 +155,12 @@ impl Prefix {
     #[must_use]
     pub fn probe() -> Self {
         Self("probe/".into())
+    }
+
+    /// All files below a path of a restored place.
+    #[must_use]
+    pub fn placed(path: &str) -> Self {
+        Self(format!("{path}/"))
     }
 
     /// The text.

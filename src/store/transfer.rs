@@ -1,5 +1,6 @@
 //! Moving bytes: bounded by a budget, several objects at a time, hashed on their way.
 
+mod carry;
 mod limits;
 
 use std::{
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::plan::{Digest, Framing};
 
+pub use carry::{Load, Trouble, Way, carry};
 pub use limits::Limits;
 
 /// Objects up to this size are sent at once, larger ones in parts, in bytes.

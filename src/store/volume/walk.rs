@@ -10,6 +10,9 @@ const BATCH: usize = 1000;
 /// Names of one folder that are held at a time. A folder that has more is read again for each next part.
 const NAMES: usize = 1 << 15;
 
+/// A folder that file systems make in their root, for themselves. No key of ours has a `+`.
+const RESCUED: &str = "lost+found";
+
 /// A walk over files in the order of their keys. A folder comes where its name with a `/` sorts, so that the keys below
 /// it ascend too. Some names of one folder are held at a time, and of those above it.
 pub(super) struct Walk {
@@ -57,7 +60,7 @@ impl Walk {
                     let entry = entry?;
                     let kind = entry.file_type()?;
                     let Ok(mut name) = entry.file_name().into_string() else { continue };
-                    if name.contains('~') || !(kind.is_dir() || kind.is_file()) {
+                    if name.contains('~') || name == RESCUED || !(kind.is_dir() || kind.is_file()) {
                         continue;
                     }
                     if kind.is_dir() {
