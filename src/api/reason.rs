@@ -251,13 +251,13 @@ reasons! {
         "Set `allowKeysInSql: true`, use method Staged, or `serverCredentials: Ambient`."
     ObjectMissing passing
         "An object of the backup is not where it must be."
-        "The message names it. The next attempt starts in a fresh place."
+        "The message names it. A Backup takes it again in a fresh place; a Restore needs it back, or another backup."
     ObjectCorrupted passing
         "The content of an object is not what it must be."
-        "The message names it. The next attempt starts in a fresh place; look at the store."
+        "The message names it; look at the store. A Backup takes it again in a fresh place; a Restore needs another backup."
     BackupIncomplete passing
         "What MatrixOne left behind is not a whole backup."
-        "The message says what is missing. The next attempt starts in a fresh place."
+        "The message says what is missing. A Backup is taken again in a fresh place; a Restore needs another backup."
     CommitConflict passing
         "Another worker has committed a manifest for this backup."
         "Nothing; the committed one counts."
@@ -282,6 +282,18 @@ reasons! {
     ObjectsLocked passing
         "The bucket locks its objects: nobody can free their space before the lock ends."
         "Keep backups for at least as long, and let a lifecycle rule of the bucket remove noncurrent versions."
+    BackupNotFound permanent
+        "The repository has no such backup."
+        "The message names the nearest one, where there is one. Name another backup or time in a new Restore."
+    BackupForeign permanent
+        "The backup was written for another repository; somebody copied its entry into this one."
+        "Restore it from the repository that it was written for, or from a whole copy of that."
+    TargetNotEmpty permanent
+        "The target of the Restore is not empty, and what lies there is not this Restore's own. Nothing is ever overwritten."
+        "Name a fresh place in a new Restore, or empty this one."
+    PlanChanged permanent
+        "What would be done is not what `approvedPlan` allows."
+        "Look at `status.report.plan`, and approve that one."
     EmptyingStaging passing
         "A Job removes what a stopped worker left in the staging folder. The data of the backup stays."
         "Wait."

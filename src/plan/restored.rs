@@ -114,12 +114,7 @@ mod tests {
 
     fn planned() -> Planned {
         let placed = |path: &str| Placed { path: path.into(), framing: Framing::Raw };
-        Planned {
-            list: Digest([1; 32]),
-            place: "s3".into(),
-            data: placed("data"),
-            hk_data: placed("hk_data"),
-        }
+        Planned { list: Digest([1; 32]), place: "s3".into(), data: placed("data"), hk_data: placed("hk_data") }
     }
 
     #[rstest]

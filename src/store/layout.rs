@@ -14,6 +14,13 @@ pub struct Key(String);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(String);
 
+/// Whether a repository keeps files below this first part of a key, or is meant itself by none.
+#[must_use]
+pub fn is_ours(first: &str) -> bool {
+    let own = [Prefix::catalog(), Prefix::data(), Prefix::trash(), Prefix::probe()];
+    first.is_empty() || own.iter().any(|prefix| prefix.0.trim_end_matches('/') == first)
+}
+
 impl Key {
     /// The repository's marker.
     #[must_use]

@@ -37,21 +37,33 @@ const TRIES: u32 = 5;
 /// Pause before the second of them; each next one is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// A failure of which it is known whether it can pass.
+pub(super) trait Passing: From<Failure> + std::fmt::Debug {
+    /// Whether another try can help.
+    fn can_pass(&self) -> bool;
+}
+
+impl Passing for Failure {
+    fn can_pass(&self) -> bool {
+        matches!(self, Self::Store(e) if e.temporary)
+    }
+}
+
 /// Sends something large, and sends it again from its beginning while that fails with a temporary error of the store, a few
 /// times in all. When the token is cancelled it is not begun again.
-pub(super) async fn from_the_beginning<T, F: Future<Output = Result<T, Failure>>>(
+pub(super) async fn from_the_beginning<T, E: Passing, F: Future<Output = Result<T, E>>>(
     key: &Key,
     stop: &CancellationToken,
     send: impl Fn() -> F,
-) -> Result<T, Failure> {
+) -> Result<T, E> {
     let mut pause = PAUSE;
     for _ in 1..TRIES {
         match send().await {
-            Err(Failure::Store(e)) if e.temporary => tracing::debug!(%key, error = %e, "sending it again"),
+            Err(e) if e.can_pass() => tracing::debug!(%key, error = ?e, "sending it again"),
             outcome => return outcome,
         }
         tokio::select! {
-            () = stop.cancelled() => return Err(Failure::Cancelled),
+            () = stop.cancelled() => return Err(Failure::Cancelled.into()),
             () = sleep(pause) => pause *= 2,
         }
     }

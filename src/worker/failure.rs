@@ -29,6 +29,10 @@ pub enum Place {
     Volume,
     /// The volume shared with MatrixOne.
     Staging,
+    /// The bucket that a backup is restored to.
+    TargetBucket,
+    /// The volume that a backup is restored to.
+    TargetVolume,
 }
 
 impl Place {
@@ -38,6 +42,15 @@ impl Place {
         match location {
             Location::S3(_) => Self::Bucket,
             Location::Volume(_) => Self::Volume,
+        }
+    }
+
+    /// The place that a backup is restored to.
+    #[must_use]
+    pub fn of_target(location: &Location) -> Self {
+        match location {
+            Location::S3(_) => Self::TargetBucket,
+            Location::Volume(_) => Self::TargetVolume,
         }
     }
 }
@@ -84,12 +97,13 @@ impl Failure {
             (_, Problem::Taken) => Reason::CommitConflict,
             (_, Problem::Corrupted) => Reason::ObjectCorrupted,
             (_, Problem::Full) => Reason::StorageFull,
-            (Place::Volume | Place::Staging, Problem::NoBucket | Problem::Denied | Problem::NoCredentials) => {
-                Reason::VolumeNotUsable
-            }
-            (Place::Bucket, Problem::NoBucket) => Reason::BucketNotFound,
-            (Place::Bucket, Problem::Denied) => Reason::StorageCredentialsRejected,
-            (Place::Bucket, Problem::NoCredentials) => Reason::StorageCredentialsMissing,
+            (
+                Place::Volume | Place::Staging | Place::TargetVolume,
+                Problem::NoBucket | Problem::Denied | Problem::NoCredentials,
+            ) => Reason::VolumeNotUsable,
+            (Place::Bucket | Place::TargetBucket, Problem::NoBucket) => Reason::BucketNotFound,
+            (Place::Bucket | Place::TargetBucket, Problem::Denied) => Reason::StorageCredentialsRejected,
+            (Place::Bucket | Place::TargetBucket, Problem::NoCredentials) => Reason::StorageCredentialsMissing,
             (_, Problem::Region) => Reason::RegionMismatch,
             (_, Problem::Clock) => Reason::ClockSkewed,
             (_, Problem::Throttled) => Reason::StorageThrottled,
@@ -101,6 +115,7 @@ impl Failure {
         let on = match place {
             Place::Bucket | Place::Volume => "in the repository",
             Place::Staging => "in the staging folder",
+            Place::TargetBucket | Place::TargetVolume => "in the target",
         };
         Self::new(reason, format!("{error} ({on})"))
     }

@@ -136,12 +136,12 @@ async fn ask(places: &Places, questions: Option<&Questions>) -> (VersioningSeen,
     let mut versioning = VersioningSeen::default();
     let mut object_lock = ObjectLockSeen::default();
     match (places.kind, questions) {
-        (Place::Volume | Place::Staging, _) => {
+        (Place::Volume | Place::Staging | Place::TargetVolume, _) => {
             versioning.state = VersioningState::Off;
             object_lock.state = ObjectLockState::Off;
         }
-        (Place::Bucket, None) => {}
-        (Place::Bucket, Some(questions)) => {
+        (Place::Bucket | Place::TargetBucket, None) => {}
+        (Place::Bucket | Place::TargetBucket, Some(questions)) => {
             match questions.versioning().await {
                 Ok(Versioning::Enabled) => versioning.state = VersioningState::Enabled,
                 Ok(Versioning::Suspended) => versioning.state = VersioningState::Suspended,

@@ -136,7 +136,7 @@ fn manifest(catalog: &Catalog) -> Option<ManifestRef> {
 }
 
 /// A consistency point for people, UTC, whole seconds.
-fn at_time(nanoseconds: i64) -> Option<String> {
+pub(super) fn at_time(nanoseconds: i64) -> Option<String> {
     let at = Timestamp::from_nanosecond(i128::from(nanoseconds)).ok()?;
     Some(at.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }

@@ -9,12 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Clock, Failure, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, purge,
     report::{self, Findings},
+    restore,
 };
 use crate::{
     api::{Outcome, Said},
     plan::BackupId,
     store::Patience,
-    task::{BackupTask, ProbeTask, PurgeTask, Subject, SweepTask, TASK_ENV, Task, mount},
+    task::{BackupTask, ProbeTask, PurgeTask, RestoreTask, Subject, SweepTask, TASK_ENV, Task, mount},
 };
 
 /// How a worker's process ends. A hint for people: the verdict is the report and the manifest.
@@ -62,7 +63,7 @@ pub async fn run(stop: CancellationToken) -> Exit {
         Ok(Task::Purge(task)) => run_purge(&task, stop).await,
         Ok(Task::Sweep(task)) => run_sweep(&task, stop).await,
         Ok(Task::Probe(task)) => run_probe(&task, stop).await,
-        Ok(Task::Restore(_)) => Exit::Usage,
+        Ok(Task::Restore(task)) => run_restore(&task, stop).await,
         Err(error) => {
             tracing::error!(error, "failed to read the task from the environment variable {TASK_ENV}");
             Exit::Usage
@@ -77,6 +78,16 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
     let report = match files.ports(task, &watch).await {
         Ok(ports) => backup(task, &ports, &watch).await,
         Err(failure) => report::backup(task, &Err(watch.ended(failure)), &Findings::default(), watch.began()),
+    };
+    finish(&watch, serde_json::to_value(&report), &report.said).await
+}
+
+async fn run_restore(task: &RestoreTask, stop: CancellationToken) -> Exit {
+    let Some(reporter) = reporter("Restore", &task.subject).await else { return Exit::Untold };
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop);
+    let report = match Files::of_the_pod().restore_ports(task, &watch).await {
+        Ok(ports) => restore::restore(task, &ports, &watch).await,
+        Err(failure) => restore::refused(task, &watch.ended(failure), &watch),
     };
     finish(&watch, serde_json::to_value(&report), &report.said).await
 }

@@ -38,6 +38,8 @@ fn silent(asked: Asked, waited: Duration) -> Failure {
         Asked::Store(Place::Bucket) => (Reason::StorageUnreachable, "the bucket"),
         Asked::Store(Place::Volume) => (Reason::StorageUnreachable, "the volume of the repository"),
         Asked::Store(Place::Staging) => (Reason::StorageUnreachable, "the volume of the staging folder"),
+        Asked::Store(Place::TargetBucket) => (Reason::StorageUnreachable, "the bucket of the target"),
+        Asked::Store(Place::TargetVolume) => (Reason::StorageUnreachable, "the volume of the target"),
         Asked::Server => (Reason::ServerUnreachable, "MatrixOne"),
     };
     Failure::new(reason, format!("failed to look at {whom}: no answer within {:.1} seconds", waited.as_secs_f32()))

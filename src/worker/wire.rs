@@ -1,5 +1,7 @@
 //! From a Task and the files of the Pod to the ports of a worker.
 
+mod target;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,6 +34,12 @@ pub struct Files {
     pub staging: PathBuf,
     /// See [`mount::REPOSITORY`].
     pub repository: PathBuf,
+    /// See [`mount::TARGET`].
+    pub target: PathBuf,
+    /// See [`mount::TARGET_STORE`].
+    pub target_store: PathBuf,
+    /// See [`mount::TARGET_STORE_CA`].
+    pub target_store_ca: PathBuf,
 }
 
 /// How long a store that answers with a passing error is asked again in the beginning.
@@ -68,6 +76,9 @@ impl Files {
             store_ca: mount::STORE_CA.into(),
             staging: mount::STAGING.into(),
             repository: mount::REPOSITORY.into(),
+            target: mount::TARGET.into(),
+            target_store: mount::TARGET_STORE.into(),
+            target_store_ca: mount::TARGET_STORE_CA.into(),
         }
     }
 

@@ -4,15 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Content, Limits, Moved, PAUSE, SMALL_MAX, TRIES, UNIT};
+use super::{Content, Limits, Moved, SMALL_MAX, UNIT};
 use crate::{
     plan::{Digest, Framing},
     store::{
         Error, Failure, Key, ObjectWriter, Objects, bucket,
         framing::{self, Framer},
+        retry::{Passing, from_the_beginning},
     },
 };
 
@@ -42,11 +43,16 @@ pub enum Trouble {
     Target(Failure),
 }
 
-impl Trouble {
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Source(failure)
+    }
+}
+
+impl Passing for Trouble {
     fn can_pass(&self) -> bool {
         match self {
-            Self::Source(Failure::Store(e)) | Self::Target(Failure::Store(e)) => e.temporary,
-            Self::Source(_) | Self::Target(_) => false,
+            Self::Source(failure) | Self::Target(failure) => failure.can_pass(),
         }
     }
 }
@@ -131,7 +137,11 @@ impl Carrier<'_> {
         if self.way.resumed && self.is_there(&load, placed).await? {
             return Ok(());
         }
-        if load.size <= SMALL_MAX { self.small(&load, placed).await? } else { self.large(&load, placed).await? }
+        if load.size <= SMALL_MAX {
+            self.small(&load, placed).await?
+        } else {
+            self.large(&load, placed).await?
+        }
         self.moved.objects.fetch_add(1, Ordering::Relaxed);
         self.written.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -191,18 +201,7 @@ impl Carrier<'_> {
     }
 
     async fn large(&self, load: &Load, placed: u64) -> Result<(), Trouble> {
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
-            match self.parts(load, placed).await {
-                Err(e) if e.can_pass() => tracing::debug!(key = %load.to, error = ?e, "sending it again"),
-                outcome => return outcome,
-            }
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(cancelled()),
-                () = sleep(pause) => pause *= 2,
-            }
-        }
-        self.parts(load, placed).await
+        from_the_beginning(&load.to, self.stop, || self.parts(load, placed)).await
     }
 
     async fn parts(&self, load: &Load, placed: u64) -> Result<(), Trouble> {
@@ -287,8 +286,7 @@ impl Remote {
                 Some(stored) => self.content.push(stored),
                 None => self.content.end(),
             };
-            let bad =
-                |e: framing::BadFrame| Failure::Differs { what: self.what.to_string(), detail: e.to_string() };
+            let bad = |e: framing::BadFrame| Failure::Differs { what: self.what.to_string(), detail: e.to_string() };
             let content = content.map_err(bad)?;
             if !content.is_empty() {
                 return Ok(Some(content));

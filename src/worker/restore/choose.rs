@@ -1,0 +1,201 @@
+//! Which backup, and where its bytes lie.
+
+use std::cmp::Ordering;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+
+use super::Attempt;
+use crate::{
+    api::Reason,
+    plan::{BackupId, Catalog, Digest, Entry, Placed, RepositoryId, Restored, restored},
+    store::{
+        self, Key, catalog, framing,
+        presence::{self, of_list},
+        transfer::Load,
+    },
+    task::Choice,
+    worker::{
+        Failure,
+        report::{Findings, at_time},
+    },
+};
+
+/// Names that are told of those that cannot be read.
+const NAMED: usize = 5;
+
+/// A backup to be restored.
+pub(super) struct Chosen {
+    /// Its id; of one made without us, the path of its last folder.
+    pub name: String,
+    /// What tells its content from any other.
+    pub list: Digest,
+    /// The server that was backed up.
+    pub server_version: Option<String>,
+    /// The moment of its data, nanoseconds since 1970.
+    pub at: i64,
+    /// Where its bytes lie.
+    pub bytes: Bytes,
+}
+
+/// Where the bytes of a backup lie.
+pub(super) enum Bytes {
+    /// Where the entry list of a repository says.
+    Listed(Box<Catalog>),
+}
+
+impl Chosen {
+    fn of(catalog: Catalog) -> Self {
+        Self {
+            name: catalog.id.to_string(),
+            list: catalog.entries.lines_sha256,
+            server_version: Some(catalog.cluster.matrixone.clone()),
+            at: catalog.backup_ts.physical,
+            bytes: Bytes::Listed(Box::new(catalog)),
+        }
+    }
+
+    /// Bytes that are held in memory as long as the backup is worked on.
+    pub(super) fn memory(&self) -> u64 {
+        match &self.bytes {
+            Bytes::Listed(_) => 0,
+        }
+    }
+}
+
+/// Objects to be restored, ascending by their path.
+pub(super) type Loads<'a> = BoxStream<'a, Result<Load, store::Failure>>;
+
+impl Attempt<'_> {
+    /// Chooses. What an earlier attempt has begun with is gone on with, though a newer one may have come.
+    pub(super) async fn choose(&self, begun: Option<&Restored>, findings: &mut Findings) -> Result<Chosen, Failure> {
+        let id = match (&self.task.choice, begun) {
+            (Choice::Id(id), _) => Some(*id),
+            (Choice::Latest | Choice::Before(_), Some(begun)) => {
+                let id = begun.backup.parse().map_err(|e| Failure::new(Reason::TargetNotEmpty, format!("{e}")))?;
+                Some(id)
+            }
+            (Choice::Latest | Choice::Before(_), None) => None,
+            (Choice::Paths(_), _) => return Err(Failure::new(Reason::InvalidSpec, "paths are not read")),
+        };
+        let marker = catalog::marker(self.source).await.map_err(|e| self.source_failure(&e))?;
+        if marker.is_none() {
+            let detail = format!("{} is missing: whether the backup belongs here is not known", Key::marker());
+            findings.warn(Reason::RepositoryDamaged, detail);
+        }
+        let repository = marker.map(|marker| marker.repository);
+        match id {
+            Some(id) => self.named(id, repository).await,
+            None => self.newest(repository, findings).await,
+        }
+    }
+
+    async fn named(&self, id: BackupId, repository: Option<RepositoryId>) -> Result<Chosen, Failure> {
+        let found = catalog::read(self.source, id).await.map_err(|e| self.source_failure(&e))?;
+        let missing = || Failure::new(Reason::BackupNotFound, format!("{} does not exist", Key::catalog(id)));
+        let catalog = found.ok_or_else(missing)?;
+        match repository {
+            Some(here) if here != catalog.repository => {
+                let detail = format!("backup {id} was written for repository {}, this is {here}", catalog.repository);
+                Err(Failure::new(Reason::BackupForeign, detail))
+            }
+            Some(_) | None => Ok(Chosen::of(catalog)),
+        }
+    }
+
+    async fn newest(&self, repository: Option<RepositoryId>, findings: &mut Findings) -> Result<Chosen, Failure> {
+        let before = match &self.task.choice {
+            Choice::Before(time) => Some(time.as_nanosecond()),
+            Choice::Latest | Choice::Id(_) | Choice::Paths(_) => None,
+        };
+        let catalog::All { catalogs, unreadable } =
+            catalog::all(self.source).await.map_err(|e| self.source_failure(&e))?;
+        if !unreadable.is_empty() {
+            let names: Vec<_> = unreadable.iter().take(NAMED).map(ToString::to_string).collect();
+            let detail = format!("passed over {}, {} in all", names.join("; "), unreadable.len());
+            findings.warn(Reason::RepositoryDamaged, detail);
+        }
+        let (own, others): (Vec<_>, Vec<_>) =
+            catalogs.into_iter().partition(|c| repository.is_none_or(|here| c.repository == here));
+        if let Some(first) = others.first() {
+            let detail = format!("passed over {} of another repository, first {}", others.len(), first.id);
+            findings.warn(Reason::BackupForeign, detail);
+        }
+        let in_time = |c: &&Catalog| before.is_none_or(|before| i128::from(c.backup_ts.physical) <= before);
+        let age = |a: &&Catalog, b: &&Catalog| -> Ordering { (a.backup_ts, a.id).cmp(&(b.backup_ts, b.id)) };
+        match own.iter().filter(in_time).max_by(age) {
+            Some(catalog) => Ok(Chosen::of(catalog.clone())),
+            None => Err(none(own.iter().min_by(age), unreadable.len())),
+        }
+    }
+
+    /// What is to be restored. It counts only when the stream has ended: the list's digest is compared at its end.
+    pub(super) async fn loads<'a>(&'a self, chosen: &'a Chosen) -> Result<Loads<'a>, store::Failure> {
+        let (data, hk_data) = (super::placed(&self.task.target.data), super::placed(&self.task.target.hk_data));
+        match &chosen.bytes {
+            Bytes::Listed(catalog) => {
+                let entries = of_list(catalog::entries(self.source, catalog).await?);
+                let load = move |entry: Entry| std::future::ready(load(catalog, &entry, (&data, &hk_data)));
+                Ok(entries.try_filter_map(load).boxed())
+            }
+        }
+    }
+
+    /// Whether every object is there with its size: objects and bytes.
+    pub(super) async fn present(&self, chosen: &Chosen) -> Result<(u64, u64), Failure> {
+        match &chosen.bytes {
+            Bytes::Listed(catalog) => self.present_listed(catalog).await,
+        }
+    }
+
+    async fn present_listed(&self, catalog: &Catalog) -> Result<(u64, u64), Failure> {
+        let failed = |e| self.source_failure(&e);
+        let entries = of_list(catalog::entries(self.source, catalog).await.map_err(failed)?);
+        let mut hk_data = false;
+        let needed = entries.try_filter(|entry| {
+            self.watch.done(1, entry.size);
+            let part = restored::part(&entry.path);
+            hk_data |= part == restored::Part::HkData;
+            std::future::ready(part != restored::Part::Apart)
+        });
+        let found = presence::present(self.source, &catalog.sources, needed).await.map_err(failed)?;
+        super::check::judge(&found.first, found.faults)?;
+        if !hk_data {
+            let detail = format!("{} names no hakeeper/hk_data", Key::entries(catalog.id, catalog.attempt));
+            return Err(Failure::new(Reason::RepositoryDamaged, detail));
+        }
+        Ok((found.objects, found.bytes))
+    }
+}
+
+fn none(oldest: Option<&Catalog>, unreadable: usize) -> Failure {
+    let shown =
+        |c: &Catalog| format!("{} with data of {} UTC", c.id, at_time(c.backup_ts.physical).unwrap_or_default());
+    let nearest = match (oldest, unreadable) {
+        (Some(oldest), _) => format!("no backup is that old; the oldest is {}", shown(oldest)),
+        (None, 0) => "there is no backup".into(),
+        (None, more) => format!("there is no backup that can be read, and {more} that cannot"),
+    };
+    Failure::new(Reason::BackupNotFound, nearest)
+}
+
+/// From where to where an entry goes, if it does.
+fn load(catalog: &Catalog, entry: &Entry, placed: (&Placed, &Placed)) -> Result<Option<Load>, store::Failure> {
+    let source = usize::try_from(entry.from).ok().and_then(|n| catalog.sources.get(n));
+    let no = || store::Failure::Differs { what: entry.path.clone(), detail: "it lies in no source".into() };
+    let source = source.ok_or_else(no)?;
+    let from = Key::object(source.backup, source.attempt, &entry.path);
+    let stored = framing::of_path(source.framing, &entry.path);
+    Ok(to(&entry.path, placed).map(|(to, placed)| {
+        let (size, digest) = (entry.size, entry.sha256);
+        Load { from, stored, to, placed, size, digest }
+    }))
+}
+
+/// Where a path of a backup goes, if it does, and in which frames.
+pub(super) fn to(path: &str, (data, hk_data): (&Placed, &Placed)) -> Option<(Key, crate::plan::Framing)> {
+    match restored::part(path) {
+        restored::Part::Data(rest) => Some((Key::placed_below(&data.path, rest), data.framing)),
+        restored::Part::HkData => Some((Key::placed(&hk_data.path), hk_data.framing)),
+        restored::Part::Apart => None,
+    }
+}

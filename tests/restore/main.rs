@@ -1,0 +1,9 @@
+//! Restores between stores in memory and folders: what comes out, what is refused, and what a crash leaves.
+
+mod choose;
+mod crash;
+mod happy;
+mod museum;
+mod refuse;
+mod repository;
+mod rig;
