@@ -1,6 +1,7 @@
 //! What to copy, what belongs to what, who needs which object: pure computation, no I/O.
 
 pub mod base;
+pub mod chain;
 pub mod entries;
 pub mod error;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod restored;
 pub mod server_files;
 pub mod tae_list;
 
+pub use chain::{Chain, Link};
 pub use entries::{EntriesReader, EntriesWriter, Written};
 pub use error::Error;
 pub use ids::{AttemptDir, BackupId, Digest, RepositoryId, Timestamp};

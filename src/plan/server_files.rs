@@ -60,7 +60,11 @@ impl MoMeta {
                         meta.config.push(file);
                     }
                 }
-                // What the build says is asked of the server, and newer servers may say more.
+                "buildinfo" => {
+                    let version = subtype.split('|').find_map(|part| part.trim().strip_prefix("Version: "));
+                    meta.server_version = version.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+                }
+                // Newer servers may say more.
                 _ => {}
             }
         }
