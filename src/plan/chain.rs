@@ -158,7 +158,8 @@ mod tests {
         let full = list(&[row("a", 1, true), row("b", 2, true), row("c", 3, true)].concat());
         let digest = "07".repeat(32);
         let first = list(&format!("{}{}b,2,{digest},true,0-0\n", row("a", 1, false), row("d", 4, true)));
-        let mut chain = Chain::new(list(&[row("a", 1, false), row("b", 2, false), row("d", 4, false), row("e", 5, true)].concat()));
+        let mut chain =
+            Chain::new(list(&[row("a", 1, false), row("b", 2, false), row("d", 4, false), row("e", 5, true)].concat()));
         chain.earlier(&first).unwrap();
         chain.earlier(&full).unwrap();
         let found: Vec<_> = chain.links().map(|l| (l.path, l.folder, l.digest.is_some())).collect();

@@ -20,6 +20,8 @@ pub struct MoMeta {
     /// Paths of the configuration files, `config/<name>`, each once: what a standalone server was started with. Others have
     /// none. The rows `launchconfig` name them (recorded on 1.2.4, 3.0.18 and 4.2.0).
     pub config: Vec<String>,
+    /// The server's version, such as `v4.2.0`, as its build says.
+    pub server_version: Option<String>,
 }
 
 impl TaeSum {

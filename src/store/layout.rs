@@ -83,7 +83,7 @@ impl Key {
         Self(format!("{path}/{rest}"))
     }
 
-    /// A file in a folder that MatrixOne or mo_br has written a backup to. Both come from what was checked.
+    /// A file in a folder that MatrixOne or `mo_br` has written a backup to. Both come from what was checked.
     #[must_use]
     pub fn foreign(folder: &str, path: &str) -> Self {
         Self(format!("{folder}/{path}"))

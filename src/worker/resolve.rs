@@ -82,7 +82,7 @@ impl Folder<'_> {
     pub(super) async fn resolve(&self, base: Option<&Catalog>) -> Result<Left, Trouble> {
         let (_, framing) = self.companion("tae/tae_sum").await?;
         let meta = self.small("mo_meta", Framing::Raw).await?;
-        let MoMeta { config } = MoMeta::parse(&meta.content).map_err(|e| incomplete(&e))?;
+        let MoMeta { config, server_version: _ } = MoMeta::parse(&meta.content).map_err(|e| incomplete(&e))?;
         let sum = self.small("tae/tae_sum", framing).await?;
         let list_file = self.list(framing).await?;
         let keys = self.small("hakeeper/hk_data", framing).await?;

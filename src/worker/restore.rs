@@ -5,6 +5,7 @@
 
 mod check;
 mod choose;
+mod foreign;
 mod look;
 mod place;
 mod said;
@@ -91,7 +92,8 @@ impl Attempt<'_> {
         if task.plan_only {
             return Ok(Done::Planned);
         }
-        watch.race(self.read(&mut chosen, seen.begun().is_none(), &draft)).await??;
+        (draft.objects, draft.bytes) = watch.race(self.read(&mut chosen, seen.begun().is_none(), &draft)).await??;
+        known.restored = Some(draft.clone());
         watch.step("looking at the target once more");
         // The reading can have taken hours.
         let seen = watch.race(self.look()).await??;

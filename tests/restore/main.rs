@@ -2,6 +2,7 @@
 
 mod choose;
 mod crash;
+mod foreign;
 mod happy;
 mod museum;
 mod refuse;

@@ -15,6 +15,7 @@ use mo_backup::{
     },
 };
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const DIR: AttemptDir = AttemptDir { attempt: 1, fallback: false };
@@ -100,7 +101,10 @@ pub async fn take(
     }
     let mut sources = vec![Source { backup: id, attempt: DIR, framing, objects: 0, bytes: 0 }];
     sources.extend(base.map(|(base, _)| base.sources[0].clone()));
-    let written = catalog::write_entries(memory, (id, DIR), sources.len(), || entries.iter().cloned()).await.unwrap();
+    let written =
+        catalog::write_entries(memory, (id, DIR), sources.len(), || entries.iter().cloned(), &CancellationToken::new())
+            .await
+            .unwrap();
     let catalog = Catalog {
         format: FORMAT,
         id,

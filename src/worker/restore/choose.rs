@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 
-use super::Attempt;
+use super::{Attempt, foreign::Foreign};
 use crate::{
     api::Reason,
     plan::{BackupId, Catalog, Digest, Entry, Placed, RepositoryId, Restored, restored},
@@ -41,6 +41,8 @@ pub(super) struct Chosen {
 pub(super) enum Bytes {
     /// Where the entry list of a repository says.
     Listed(Box<Catalog>),
+    /// In the folders that MatrixOne has written to.
+    Foreign(Box<Foreign>),
 }
 
 impl Chosen {
@@ -58,6 +60,7 @@ impl Chosen {
     pub(super) fn memory(&self) -> u64 {
         match &self.bytes {
             Bytes::Listed(_) => 0,
+            Bytes::Foreign(foreign) => foreign.memory(),
         }
     }
 }
@@ -75,7 +78,7 @@ impl Attempt<'_> {
                 Some(id)
             }
             (Choice::Latest | Choice::Before(_), None) => None,
-            (Choice::Paths(_), _) => return Err(Failure::new(Reason::InvalidSpec, "paths are not read")),
+            (Choice::Paths(paths), _) => return self.foreign(paths).await,
         };
         let marker = catalog::marker(self.source).await.map_err(|e| self.source_failure(&e))?;
         if marker.is_none() {
@@ -137,6 +140,7 @@ impl Attempt<'_> {
                 let load = move |entry: Entry| std::future::ready(load(catalog, &entry, (&data, &hk_data)));
                 Ok(entries.try_filter_map(load).boxed())
             }
+            Bytes::Foreign(foreign) => Ok(foreign.loads((data, hk_data))),
         }
     }
 
@@ -144,6 +148,7 @@ impl Attempt<'_> {
     pub(super) async fn present(&self, chosen: &Chosen) -> Result<(u64, u64), Failure> {
         match &chosen.bytes {
             Bytes::Listed(catalog) => self.present_listed(catalog).await,
+            Bytes::Foreign(foreign) => self.present_foreign(foreign).await,
         }
     }
 
