@@ -136,7 +136,7 @@ pub struct RepositorySource {
     #[schemars(length(min = 20, max = 35))]
     #[x_kube(validation = Rule::new("self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$')").message("before must be a time such as 2026-11-21T08:00:00Z"))]
     pub before: Option<String>,
-    /// Folders, relative to the BackupStorage, of a backup that mo_br or a plain BACKUP statement made: a full backup alone, or a full one and its incremental ones, oldest first. The last one is restored.
+    /// Folders, relative to the BackupStorage, of a backup that `mo_br` or a plain BACKUP statement made: a full backup alone, or a full one and its incremental ones, oldest first. The last one is restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("self.all(path, path.size() <= 500 && path.matches('^[A-Za-z0-9!_.*()=@%:-]+(/[A-Za-z0-9!_.*()=@%:-]+)*$') && !path.split('/').exists(p, p == '.' || p == '..'))").message("each path must have at most 500 characters: letters, digits and !_.*()=@%:- in parts divided by '/', no part '.' or '..', no '/' at its ends"))]

@@ -84,7 +84,7 @@ impl Attempt<'_> {
         let mut chosen = watch.race(self.choose(seen.begun(), &mut known.findings)).await??;
         let mut draft = self.draft(&chosen)?;
         known.restored = Some(draft.clone());
-        self.is_of(&seen, &draft)?;
+        seen.must_be(&draft)?;
         self.is_approved(draft.hash)?;
         watch.step("checking the presence of every object");
         (draft.objects, draft.bytes) = watch.race(self.present(&chosen)).await??;
@@ -100,7 +100,7 @@ impl Attempt<'_> {
         if let Some(done) = self.is_done(&seen, known)? {
             return Ok(done);
         }
-        self.is_of(&seen, &draft)?;
+        seen.must_be(&draft)?;
         self.begin(&seen, &draft).await?;
         // Not dropped when the attempt must stop: it gives up what is half sent.
         let written = watch.finish(self.copy(&chosen, seen.begun().is_some(), &draft)).await??;

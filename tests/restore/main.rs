@@ -8,3 +8,5 @@ mod museum;
 mod refuse;
 mod repository;
 mod rig;
+mod stop;
+mod volumes;

@@ -138,9 +138,9 @@ impl Carrier<'_> {
             return Ok(());
         }
         if load.size <= SMALL_MAX {
-            self.small(&load, placed).await?
+            self.small(&load, placed).await?;
         } else {
-            self.large(&load, placed).await?
+            self.large(&load, placed).await?;
         }
         self.moved.objects.fetch_add(1, Ordering::Relaxed);
         self.written.fetch_add(1, Ordering::Relaxed);

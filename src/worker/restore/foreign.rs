@@ -122,7 +122,9 @@ impl Attempt<'_> {
         let (content, sha256) = self.small(&last.path, HK_DATA, last.framing).await?;
         let hk_data = Entry { path: HK_DATA.into(), size: content.len() as u64, sha256, from: 0 };
         let mut hasher = Sha256::new();
-        folders.iter().for_each(|folder| hasher.update(folder.list.0));
+        for folder in &folders {
+            hasher.update(folder.list.0);
+        }
         hasher.update(sha256.0);
         Ok(Chosen {
             name: last.path.clone(),
@@ -204,9 +206,8 @@ impl Attempt<'_> {
     /// Reads the list in a stream: it can be large.
     async fn list(&self, folder: &str, framed: Framing) -> Result<(TaeList, Digest), Failure> {
         let key = Key::foreign(folder, LIST);
-        let failed = |e: store::Error| match e.problem {
-            Problem::Missing => absent(&key),
-            _ => self.source_failure(&e.into()),
+        let failed = |e: store::Error| {
+            if e.problem == Problem::Missing { absent(&key) } else { self.source_failure(&e.into()) }
         };
         let mut pieces = self.source.read(&key, None).await.map_err(failed)?;
         let (mut reader, mut deframer, mut hasher) = (TaeListReader::default(), Deframer::default(), Sha256::new());

@@ -31,6 +31,14 @@ impl Seen {
             Self::Ours(marker) => Some(marker),
         }
     }
+
+    /// Refuses to go on with another backup than the one that was begun with.
+    pub(super) fn must_be(&self, draft: &Restored) -> Result<(), Failure> {
+        match self {
+            Self::Ours(marker) if (marker.hash, &marker.backup) != (draft.hash, &draft.backup) => Err(theirs(marker)),
+            Self::Ours(_) | Self::Empty => Ok(()),
+        }
+    }
 }
 
 impl Attempt<'_> {
@@ -73,14 +81,6 @@ impl Attempt<'_> {
         known.restored = Some(marker.clone());
         self.is_approved(marker.hash)?;
         Ok(Some(Done::Already))
-    }
-
-    /// Refuses to go on with another backup than the one that was begun with.
-    pub(super) fn is_of(&self, seen: &Seen, draft: &Restored) -> Result<(), Failure> {
-        match seen {
-            Seen::Ours(marker) if (marker.hash, &marker.backup) != (draft.hash, &draft.backup) => Err(theirs(marker)),
-            Seen::Ours(_) | Seen::Empty => Ok(()),
-        }
     }
 
     /// Takes the target.
