@@ -132,7 +132,8 @@ async fn take(memory: &Memory, tree: &Tree, on: Option<&Catalog>, framing: Frami
     let written = written.await.unwrap();
     assert_eq!(written.totals, assembled.totals());
     let sum = tree.sum();
-    let MoMeta { mut config } = MoMeta::parse(&tree.content("mo_meta")).unwrap();
+    let MoMeta { mut config, server_version } = MoMeta::parse(&tree.content("mo_meta")).unwrap();
+    assert!(server_version.is_some_and(|version| tree.root.to_string_lossy().contains(&version)));
     config.sort();
     assert_eq!(config, tree.configuration(), "mo_meta names what lies there");
     let catalog = Catalog {
