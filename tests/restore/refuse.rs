@@ -135,3 +135,28 @@ async fn a_target_inside_the_repository_is_refused() {
     let report = rig.run(&task).await;
     assert_eq!(report.said.reason.as_deref(), Some(Reason::InvalidSpec.as_str()), "{report:#?}");
 }
+
+/// What is lost or changed in the target between its copying and the proof is noticed there, and mended by the next attempt.
+#[rstest]
+#[case::lost(|rig: &Rig| assert!(rig.target.unset("c1/data/gc/gc_2.ckp")), Reason::ObjectMissing)]
+#[case::short(|rig: &Rig| rig.target.set("c1/data/gc/gc_2.ckp", "x"), Reason::ObjectCorrupted)]
+#[case::ids_lost(|rig: &Rig| assert!(rig.target.unset("c1/hk_data")), Reason::ObjectMissing)]
+#[case::ids_changed(|rig: &Rig| assert!(rig.target.flip("c1/hk_data", 3)), Reason::ObjectCorrupted)]
+#[tokio::test(start_paused = true)]
+async fn the_proof_in_place_sees_what_is_wrong(#[case] damage: fn(&Rig), #[case] expected: Reason) {
+    let rig = std::sync::Arc::new(rig().await);
+    let task = rig.task(Choice::Latest);
+    let trial = rig.fresh();
+    assert_done(&trial.run(&task).await);
+    // The last call before the listing of everything.
+    let copied = trial.target.calls().iter().rposition(|call| call == "list ").unwrap() - 1;
+    let damaged = rig.clone();
+    rig.target.fault(copied, Fault::After, move || damage(&damaged));
+    let report = rig.run(&task).await;
+    assert_eq!(report.said.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
+    assert!(report.said.retryable && report.said.message.unwrap().contains("in the target"));
+    assert!(rig.marker().get("completedAt").is_none());
+    let report = rig.run(&task).await;
+    assert_done(&report);
+    assert_eq!((report.written_objects, rig.placed()), (Some(1), rig.expected(1)));
+}
