@@ -231,7 +231,7 @@ impl StagingTask {
 }
 
 /// A relative path without parts that climb.
-fn stays_inside(field: &'static str, path: &str) -> Result<(), InvalidSpec> {
+pub(super) fn stays_inside(field: &'static str, path: &str) -> Result<(), InvalidSpec> {
     let climbs = path.split('/').any(|part| part == "." || part == "..");
     let hollow = !path.is_empty() && path.split('/').any(str::is_empty);
     if climbs || hollow || path.contains('\0') {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidSpec, Location, StorageTask, Subject, duration};
+use super::{InvalidSpec, Location, StorageTask, Subject, duration, from_spec::stays_inside};
 use crate::{
     api::{BackupStorage, Format, Placement, Restore, RestoreMode, RestoreTarget, StorageType, VolumeLocation},
     plan::BackupId,
+    store::Key,
 };
 
 /// A backup to be restored.
@@ -124,6 +125,11 @@ impl TargetTask {
                 return Err(InvalidSpec::field("spec.target", "its type and its members do not fit"));
             }
         };
+        let folder = match &location {
+            Location::S3(s3) => &s3.prefix,
+            Location::Volume(volume) => &volume.path,
+        };
+        stays_inside("spec.target", folder)?;
         let or = |placement: &Option<Placement>, path: &str| {
             placement.clone().unwrap_or_else(|| Placement { path: path.into(), format })
         };
@@ -132,6 +138,46 @@ impl TargetTask {
         if inside(&data.path, &hk_data.path) || inside(&hk_data.path, &data.path) {
             return Err(InvalidSpec::field("spec.target", "data.path and hkData.path must lie beside each other"));
         }
+        for (field, path) in [("spec.target.data.path", &data.path), ("spec.target.hkData.path", &hk_data.path)] {
+            stays_inside(field, path)?;
+            if path.is_empty() || inside(path, Key::restored().as_str()) {
+                return Err(InvalidSpec::field(field, format!("{path:?} is none that can be written to")));
+            }
+        }
         Ok(Self { location, data, hk_data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    fn target(data: &str, hk_data: &str) -> Result<TargetTask, InvalidSpec> {
+        let placed = |path: &str| json!({"path": path, "format": "Raw"});
+        let volume = json!({"claim": "c", "path": "home"});
+        let target = json!({"type": "Volume", "volume": volume, "data": placed(data), "hkData": placed(hk_data)});
+        TargetTask::of(&serde_json::from_value(target).unwrap())
+    }
+
+    #[rstest]
+    #[case("data", "hk_data", true)]
+    #[case("a/data", "a/hk_data", true)]
+    #[case("data", "data/hk_data", false)]
+    #[case("data", "data", false)]
+    #[case("../data", "hk_data", false)]
+    #[case("data", "a/../../hk_data", false)]
+    #[case("/data", "hk_data", false)]
+    #[case("", "hk_data", false)]
+    #[case("data", "mo-backup-restore.json", false)]
+    #[case("mo-backup-restore.json/x", "hk_data", false)]
+    fn placements_lie_in_the_target_and_beside_each_other(
+        #[case] data: &str,
+        #[case] hk_data: &str,
+        #[case] right: bool,
+    ) {
+        assert_eq!(target(data, hk_data).is_ok(), right);
     }
 }
