@@ -10,6 +10,7 @@ pub mod listed;
 pub mod look;
 pub mod operator;
 pub mod queue;
+pub mod restore;
 pub mod run;
 pub mod seen;
 pub mod storage;

@@ -85,7 +85,7 @@ fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
 #[test]
 fn every_rule_has_a_case_that_it_accepts_and_one_that_it_refuses() {
     let mut missing = vec![];
-    for kind in ["Backup", "BackupStorage"] {
+    for kind in ["Backup", "BackupStorage", "Restore"] {
         let cases: Vec<_> = cases().into_iter().filter(|case| case.kind == kind).collect();
         for Rule { on, reports, this: rule } in rules(kind) {
             let message = rule["message"].as_str().unwrap();

@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use kube::core::cel::Validator;
 use mo_backup::{
-    api::{Backup, BackupStorage, crds},
-    task::{BackupTask, ProbeTask},
+    api::{Backup, BackupStorage, Restore, crds},
+    task::{BackupTask, ProbeTask, RestoreTask},
 };
 use serde_json::Value;
 
@@ -61,7 +61,7 @@ fn read<T: serde::de::DeserializeOwned + serde::Serialize>(name: &str, document:
 #[test]
 fn every_example_is_of_a_known_kind() {
     for (name, document) in documents() {
-        let known = ["Secret", "Backup", "BackupStorage"].iter().any(|kind| document["kind"] == *kind);
+        let known = ["Secret", "Backup", "BackupStorage", "Restore"].iter().any(|kind| document["kind"] == *kind);
         assert!(known, "{name}: {}", document["kind"]);
         assert!(document["metadata"].get("namespace").is_none(), "{name}: the reader chooses the namespace");
     }
@@ -88,6 +88,12 @@ fn what_the_examples_name_is_there() {
         let backup: Backup = read(&name, &document);
         assert!(storages.contains(&backup.spec.storage), "{name}: no example of storage {}", backup.spec.storage);
         assert!(secrets.contains(&backup.spec.cluster.credentials_secret.name), "{name}");
+    }
+    for (name, document) in of_kind("Restore") {
+        let source = read::<Restore>(&name, &document).spec.source;
+        let backups: Vec<String> = names("Backup");
+        assert!(source.backup.is_none_or(|b| backups.contains(&b.name)), "{name}");
+        assert!(source.repository.is_none_or(|r| storages.contains(&r.storage)), "{name}");
     }
     for (name, document) in of_kind("BackupStorage") {
         let storage: BackupStorage = read(&name, &document);
@@ -118,5 +124,10 @@ fn every_example_becomes_a_task() {
         let storage = storages.iter().find(|s| s.metadata.name.as_ref() == Some(&backup.spec.storage)).unwrap();
         let address = backup.spec.cluster.address.as_ref().unwrap();
         BackupTask::for_attempt(&backup, address, storage, None, 1).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    for (name, document) in of_kind("Restore") {
+        let restore: Restore = read(&name, &stored(document));
+        let id = "01940000-0000-7000-8000-000000000001".parse().unwrap();
+        RestoreTask::for_attempt(&restore, &storages[0], Some(id), 1).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
 }

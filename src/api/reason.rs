@@ -297,6 +297,18 @@ reasons! {
     EmptyingStaging passing
         "A Job removes what a stopped worker left in the staging folder. The data of the backup stays."
         "Wait."
+    BackupNotReady passing
+        "The Backup to be restored is not complete."
+        "The Restore starts once it is; if it failed, name another one."
+    Planned passing
+        "The plan is in the report, and nothing was written."
+        "To carry it out, set `mode: Execute` and `approvedPlan` to the hash."
+    NotBooted passing
+        "Every object is in place; a MatrixOne has still to be started on it."
+        "Start it as the ConfigMap `<name>-boot` says."
+    AlreadyRestored passing
+        "A Restore of this name has filled this target before, perhaps from another Kubernetes cluster. Nothing was touched."
+        "Nothing; to restore anew, make a Restore with another target."
     Internal passing
         "A fault of this program."
         "Please report it, with the worker's log."

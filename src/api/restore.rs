@@ -138,8 +138,8 @@ pub struct RepositorySource {
     pub before: Option<String>,
     /// Folders, relative to the BackupStorage, of a backup that `mo_br` or a plain BACKUP statement made: a full backup alone, or a full one and its incremental ones, oldest first. The last one is restored.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = Rule::new("self.all(path, path.size() <= 500 && path.matches('^[A-Za-z0-9!_.*()=@%:-]+(/[A-Za-z0-9!_.*()=@%:-]+)*$') && !path.split('/').exists(p, p == '.' || p == '..'))").message("each path must have at most 500 characters: letters, digits and !_.*()=@%:- in parts divided by '/', no part '.' or '..', no '/' at its ends"))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 500)))]
+    #[x_kube(validation = Rule::new("self.all(path, path.matches('^[A-Za-z0-9!_.*()=@%:-]+(/[A-Za-z0-9!_.*()=@%:-]+)*$') && !path.split('/').exists(p, p == '.' || p == '..'))").message("each path may have letters, digits and !_.*()=@%:- in parts divided by '/', no part '.' or '..', no '/' at its ends"))]
     pub paths: Option<Vec<String>>,
 }
 
@@ -239,6 +239,4 @@ pub enum RestorePhase {
     InPlace,
     /// It failed for good.
     Failed,
-    /// The object is being deleted.
-    Deleting,
 }

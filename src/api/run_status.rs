@@ -42,7 +42,7 @@ pub struct RunStatus {
     /// The tokens of the annotations that were acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_requests: Option<HandledRequests>,
-    /// The latest observations: `Ready`, `Reconciling`, `Stalled`; for one-shot kinds also `Complete`, `Failed`; for backups also `Verified`.
+    /// The latest observations: `Ready`, `Reconciling`, `Stalled`; for one-shot kinds also `Complete`, `Failed`; for backups also `Verified`, for restores `DataInPlace`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -119,6 +119,8 @@ pub enum ConditionType {
     Failed,
     /// The bytes were checked, as deep as `verify` asks.
     Verified,
+    /// What was to be restored is in the target, whole.
+    DataInPlace,
 }
 
 impl ConditionType {
@@ -132,6 +134,7 @@ impl ConditionType {
             Self::Complete => "Complete",
             Self::Failed => "Failed",
             Self::Verified => "Verified",
+            Self::DataInPlace => "DataInPlace",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::ServiceAccount,
+    core::v1::{ConfigMap, ServiceAccount},
     rbac::v1::{RoleBinding, RoleRef, Subject},
 };
 use kube::{
@@ -65,6 +65,11 @@ pub async fn act<K: Kind>(ctx: &Context, object: &K, decision: &Decision<K::Phas
                 Created::Found => {}
                 Created::Refused(refusal) => return Ok(Acted::Refused(Box::new(current), refusal)),
             },
+            Effect::WriteBoot(map) => {
+                if let Some(refusal) = write_boot(&ctx.client, map).await? {
+                    return Ok(Acted::Refused(Box::new(current), refusal));
+                }
+            }
             Effect::DeleteJob { name, uid } => delete_job(&ctx.client, &namespace(object), name, uid).await?,
         }
     }
@@ -232,6 +237,15 @@ fn granted(made: Result<(), kube::Error>, name: String) -> Result<Option<Refusal
         },
         Err(e) => Err(Error::kube("create", name, e)),
     }
+}
+
+/// Writes a ConfigMap that was looked for before: there was none, or it is ours.
+async fn write_boot(client: &Client, map: &ConfigMap) -> Result<Option<Refusal>, Error> {
+    let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
+    let patched = Api::<ConfigMap>::namespaced(client.clone(), &namespace)
+        .patch(&name, &PatchParams::apply(FIELD_MANAGER), &Patch::Apply(map))
+        .await;
+    granted(patched.map(drop), format!("ConfigMap {namespace}/{name}"))
 }
 
 /// The record of the last attempt, once it has ended.

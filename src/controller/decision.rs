@@ -5,7 +5,7 @@ use std::{fmt, future::Future, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::batch::v1::Job,
+    api::{batch::v1::Job, core::v1::ConfigMap},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::Resource;
@@ -94,6 +94,8 @@ pub enum Effect {
         /// Its UID: another Job of the same name stays.
         uid: String,
     },
+    /// Write the ConfigMap with the boot files of a restored place.
+    WriteBoot(Box<ConfigMap>),
     /// Let the object go.
     Release,
 }

@@ -3,16 +3,16 @@
 //! The Pod meets the restricted Pod Security profile. Secrets come as files of named keys; the Task itself names things
 //! and holds no secret. Names and labels derive from object and attempt, so that a second `create` meets the first.
 
+mod files;
+
 use std::{collections::BTreeMap, fmt::Display, time::Duration};
 
 use k8s_openapi::{
     api::{
         batch::v1::{Job, JobSpec},
         core::v1::{
-            Capabilities, ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile,
-            EmptyDirVolumeSource, EnvVar, KeyToPath, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-            PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
-            SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+            Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+            SeccompProfile, SecurityContext,
         },
     },
     apimachinery::pkg::{
@@ -21,8 +21,10 @@ use k8s_openapi::{
     },
 };
 
+use files::Files;
+
 use crate::{
-    api::{AttemptRecord, Backup, BackupStorageSpec, Cluster, GROUP, JobOptions, RunAs, StagingVolume},
+    api::{AttemptRecord, Backup, BackupStorageSpec, Cluster, GROUP, JobOptions, RestoreTarget, RunAs, StagingVolume},
     task::{InvalidSpec, Subject, TASK_ENV, Task, mount},
 };
 
@@ -38,8 +40,6 @@ pub const WORKER: &str = "worker";
 pub const WORKER_ACCOUNT: &str = "mo-backup-worker";
 /// User and groups of a Pod that names none.
 const NOBODY: i64 = 65532;
-/// Where clients look for the identity of a Pod.
-const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// What all Jobs have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct JobPlan<'a> {
     pub storage: Option<&'a BackupStorageSpec>,
     /// The staging volume.
     pub staging: Option<&'a StagingVolume>,
+    /// The place that is restored to.
+    pub target: Option<&'a RestoreTarget>,
 }
 
 /// Name of the Job of an attempt.
@@ -241,23 +243,19 @@ impl JobPlan<'_> {
             }
         }
         if let Some(s3) = self.storage.and_then(|s| s.s3.as_ref()) {
-            if let Some(secret) = &s3.credentials_secret {
-                let mut items = vec![
-                    (&*secret.access_key_id_key, "access_key_id"),
-                    (&*secret.secret_access_key_key, "secret_access_key"),
-                ];
-                items.extend(secret.session_token_key.as_deref().map(|key| (key, "session_token")));
-                files.secret("store", mount::STORE, &secret.name, &items);
-            }
-            if let Some(ca) = &s3.ca_secret {
-                files.secret("store-ca", mount::STORE_CA, &ca.name, &[(&*ca.key, "ca.crt")]);
-            }
+            files.store(s3, ("store", mount::STORE), ("store-ca", mount::STORE_CA));
         }
         if let Some(volume) = self.storage.and_then(|s| s.volume.as_ref()) {
             files.claim("repository", mount::REPOSITORY, &volume.claim);
         }
         if let Some(volume) = self.staging {
             files.claim("staging", mount::STAGING, &volume.claim);
+        }
+        if let Some(s3) = self.target.and_then(|t| t.s3.as_ref()) {
+            files.store(s3, ("target-store", mount::TARGET_STORE), ("target-store-ca", mount::TARGET_STORE_CA));
+        }
+        if let Some(volume) = self.target.and_then(|t| t.volume.as_ref()) {
+            files.claim("target", mount::TARGET, &volume.claim);
         }
         files.scratch();
         files.identity();
@@ -273,103 +271,6 @@ fn modest() -> ResourceRequirements {
         requests: of(&[("cpu", "100m"), ("memory", "128Mi")]),
         limits: of(&[("memory", "512Mi")]),
         claims: None,
-    }
-}
-
-/// Volumes and where they are mounted.
-#[derive(Default)]
-struct Files {
-    volumes: Vec<Volume>,
-    mounts: Vec<VolumeMount>,
-}
-
-impl Files {
-    fn mount(&mut self, volume: &str, path: &str, read_only: bool) {
-        self.mounts.push(VolumeMount {
-            name: volume.into(),
-            mount_path: path.into(),
-            read_only: read_only.then_some(true),
-            ..VolumeMount::default()
-        });
-    }
-
-    fn secret(&mut self, name: &str, path: &str, secret: &str, items: &[(&str, &str)]) {
-        let item = |(key, file): &(&str, &str)| KeyToPath { key: (*key).into(), path: (*file).into(), mode: None };
-        self.volumes.push(Volume {
-            name: name.into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.into()),
-                items: Some(items.iter().map(item).collect()),
-                default_mode: Some(0o440),
-                optional: None,
-            }),
-            ..Volume::default()
-        });
-        self.mount(name, path, true);
-    }
-
-    /// One volume for each claim, however often it is mounted: kubelets have stumbled over a claim named twice.
-    fn claim(&mut self, name: &str, path: &str, claim: &str) {
-        let has_it = |v: &&Volume| v.persistent_volume_claim.as_ref().is_some_and(|c| c.claim_name == claim);
-        let found = self.volumes.iter().find(has_it).map(|volume| volume.name.clone());
-        let name = found.unwrap_or_else(|| {
-            self.volumes.push(Volume {
-                name: name.into(),
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: claim.into(),
-                    read_only: None,
-                }),
-                ..Volume::default()
-            });
-            name.to_owned()
-        });
-        self.mount(&name, path, false);
-    }
-
-    fn scratch(&mut self) {
-        self.volumes.push(Volume {
-            name: "tmp".into(),
-            empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity("1Gi".into())), medium: None }),
-            ..Volume::default()
-        });
-        self.mount("tmp", "/tmp", false);
-    }
-
-    fn identity(&mut self) {
-        let token = ServiceAccountTokenProjection {
-            path: "token".into(),
-            expiration_seconds: Some(3607),
-            ..ServiceAccountTokenProjection::default()
-        };
-        let ca = ConfigMapProjection {
-            name: "kube-root-ca.crt".into(),
-            items: Some(vec![KeyToPath { key: "ca.crt".into(), path: "ca.crt".into(), mode: None }]),
-            optional: None,
-        };
-        let namespace = DownwardAPIVolumeFile {
-            path: "namespace".into(),
-            field_ref: Some(ObjectFieldSelector {
-                field_path: "metadata.namespace".into(),
-                api_version: Some("v1".into()),
-            }),
-            ..DownwardAPIVolumeFile::default()
-        };
-        self.volumes.push(Volume {
-            name: "identity".into(),
-            projected: Some(ProjectedVolumeSource {
-                default_mode: Some(0o440),
-                sources: Some(vec![
-                    VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() },
-                    VolumeProjection { config_map: Some(ca), ..VolumeProjection::default() },
-                    VolumeProjection {
-                        downward_api: Some(DownwardAPIProjection { items: Some(vec![namespace]) }),
-                        ..VolumeProjection::default()
-                    },
-                ]),
-            }),
-            ..Volume::default()
-        });
-        self.mount("identity", TOKEN_DIR, true);
     }
 }
 

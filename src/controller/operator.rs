@@ -40,7 +40,7 @@ use super::{
     wake::{self, Bell, Heard, Wakes},
 };
 use crate::{
-    api::{Backup, BackupStorage},
+    api::{Backup, BackupStorage, Restore},
     metrics::Metrics,
 };
 
@@ -218,7 +218,7 @@ async fn lost(lease: Option<&mut Lease>) {
     }
 }
 
-/// Runs both controllers for each watched namespace, until told to stop.
+/// Runs the controllers for each watched namespace, until told to stop.
 async fn work(ctx: &Arc<Context>, health: &Health, stop: &CancellationToken) {
     let scopes: Vec<Option<&str>> =
         if ctx.namespaces.is_empty() { vec![None] } else { ctx.namespaces.iter().map(|n| Some(&**n)).collect() };
@@ -232,9 +232,15 @@ async fn work(ctx: &Arc<Context>, health: &Health, stop: &CancellationToken) {
         controllers.push(backups);
         let (storages, storage_store) = storage_controller(ctx, scope, stop, heard_too);
         controllers.push(storages);
+        let (restores, restore_store) = restore_controller(ctx, scope, stop);
+        controllers.push(restores);
         filled.push(Box::pin(async move {
-            let waited = (store.wait_until_ready().await, storage_store.wait_until_ready().await);
-            if let (Err(error), _) | (_, Err(error)) = waited {
+            let waits = [
+                store.wait_until_ready().await,
+                storage_store.wait_until_ready().await,
+                restore_store.wait_until_ready().await,
+            ];
+            for error in waits.into_iter().filter_map(Result::err) {
                 tracing::debug!(%error, "a cache ended before it was filled");
             }
         }));
@@ -269,6 +275,16 @@ fn storage_controller(
     let own = wake::watch::<BackupStorage>(ctx, scope, writer, identity);
     let counted = wake::counted(heard, store.clone());
     (drive(ctx, scope, stop, store.clone(), own, counted), store)
+}
+
+fn restore_controller(
+    ctx: &Arc<Context>,
+    scope: Option<&str>,
+    stop: &CancellationToken,
+) -> (BoxFuture<'static, ()>, Store<Restore>) {
+    let (store, writer) = reflector::store();
+    let own = wake::watch::<Restore>(ctx, scope, writer, identity);
+    (drive(ctx, scope, stop, store.clone(), own, stream::empty().boxed()), store)
 }
 
 /// Reconciles a kind whenever it, one of its Jobs or Pods, or something else it waits for changes. Errors of single

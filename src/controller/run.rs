@@ -9,7 +9,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::seen::{JobEnd, JobSeen, PodSeen, Workers};
-use crate::api::{AttemptRecord, Outcome, Reason, RunStatus, Said};
+use crate::{
+    api::{AttemptRecord, Deadlines, Outcome, Reason, RunStatus, Said},
+    task::{InvalidSpec, duration},
+};
 
 /// How long the operator waits beyond a worker's own deadlines: the worker knows better why it stops.
 pub const GRACE: Duration = Duration::from_mins(1);
@@ -27,6 +30,24 @@ pub struct Limits {
     pub run: Duration,
     /// Between two signs of life.
     pub stall: Option<Duration>,
+}
+
+impl Limits {
+    /// Those of a spec that says nothing.
+    pub const DEFAULT: Self =
+        Self { start: Duration::from_mins(10), run: Duration::from_hours(24), stall: Some(Duration::from_mins(15)) };
+
+    /// Those of a spec.
+    ///
+    /// # Errors
+    /// When one of them is no duration.
+    pub fn of(deadlines: &Deadlines) -> Result<Self, InvalidSpec> {
+        Ok(Self {
+            start: duration("spec.deadlines.start", &deadlines.start)?,
+            run: duration("spec.deadlines.run", &deadlines.run)?,
+            stall: Some(duration("spec.deadlines.stall", &deadlines.stall)?),
+        })
+    }
 }
 
 /// An attempt that has not been judged yet, and what is seen of it.

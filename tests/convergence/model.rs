@@ -201,6 +201,7 @@ impl Model {
                 thing.backup.metadata.finalizers = Some(vec![FINALIZER.into()]);
                 thing.changed();
             }
+            Effect::WriteBoot(_) => unreachable!("a Backup has no boot files"),
             Effect::GrantWorker if terminating => return Some(Refusal::NamespaceTerminating),
             Effect::GrantWorker => {}
             Effect::CreateJob(_) if terminating => return Some(Refusal::NamespaceTerminating),

@@ -36,13 +36,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   resources: [backups]
   verbs: [get, list, watch, patch] # patch: finalizers
 - apiGroups: [mo-backup.io]
-  resources: [backupstorages]
+  resources: [backupstorages, restores]
   verbs: [get, list, watch]
 - apiGroups: [mo-backup.io]
-  resources: [backups/status, backupstorages/status]
+  resources: [backups/status, backupstorages/status, restores/status]
   verbs: [patch]
 - apiGroups: [mo-backup.io]
-  resources: [backups/finalizers, backupstorages/finalizers]
+  resources: [backups/finalizers, backupstorages/finalizers, restores/finalizers]
   verbs: [update] # owner references that block deletion
 - apiGroups: [core.matrixorigin.io]
   resources: [matrixoneclusters]
@@ -53,6 +53,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, patch] # the boot files of a Restore
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]

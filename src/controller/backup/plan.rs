@@ -13,7 +13,7 @@ use crate::{
         run::{GRACE, Limits, Open},
     },
     plan::BackupId,
-    task::{BackupTask, InvalidSpec, PurgeTask, SweepTask, Task, duration, method},
+    task::{BackupTask, InvalidSpec, PurgeTask, SweepTask, Task, method},
 };
 
 /// What a Task needs besides its Backup and its storage.
@@ -54,21 +54,12 @@ pub fn finished(backup: &Backup) -> bool {
 
 /// The deadlines of the spec.
 pub fn limits(backup: &Backup) -> Result<Limits, InvalidSpec> {
-    let deadlines = &backup.spec.deadlines;
-    Ok(Limits {
-        start: duration("spec.deadlines.start", &deadlines.start)?,
-        run: duration("spec.deadlines.run", &deadlines.run)?,
-        stall: Some(duration("spec.deadlines.stall", &deadlines.stall)?),
-    })
+    Limits::of(&backup.spec.deadlines)
 }
 
 /// The deadlines of an attempt under way. Its spec was valid when it began and has been frozen since.
 pub fn limits_on_record(backup: &Backup) -> Limits {
-    limits(backup).unwrap_or(Limits {
-        start: Duration::from_mins(10),
-        run: Duration::from_hours(24),
-        stall: Some(Duration::from_mins(15)),
-    })
+    limits(backup).unwrap_or(Limits::DEFAULT)
 }
 
 /// What is seen of the attempt on record.
@@ -154,6 +145,7 @@ fn render(
         cluster,
         storage: storage.map(|s| &s.spec),
         staging: spec.staging.as_ref().map(|s| &s.volume),
+        target: None,
     };
     plan.render()
 }

@@ -46,6 +46,7 @@ fn render(backup: &Backup, storage: &BackupStorage) -> Value {
         cluster: Some(&backup.spec.cluster),
         storage: Some(&storage.spec),
         staging: backup.spec.staging.as_ref().map(|s| &s.volume),
+        target: None,
     };
     serde_json::to_value(plan.render().unwrap()).unwrap()
 }

@@ -172,6 +172,7 @@ fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
         cluster: None,
         storage: Some(&storage.spec),
         staging: None,
+        target: None,
     };
     plan.render()
 }
