@@ -1,4 +1,5 @@
-//! `make demo`: Kubernetes, an S3 server and a `MatrixOne` on this machine; the chart, a full and an incremental backup.
+//! `make demo`: Kubernetes, an S3 server and a `MatrixOne` on this machine; the chart, a full and an incremental backup; and
+//! the database, lost and brought back from the bucket.
 
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
@@ -10,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use harness::cluster::{Cluster, Options};
-use harness::matrixone::MatrixOne;
+use harness::matrixone::{Empty, MatrixOne};
 use harness::namespace::Namespace;
 use harness::product::Product;
 use harness::s3::{Bucket, Kind, S3};
-use mo_backup::api::Backup;
+use k8s_openapi::api::core::v1::ConfigMap;
+use mo_backup::api::{Progress, Restore};
 use serde_json::{Value, json};
 
 #[tokio::main]
@@ -63,7 +65,41 @@ impl Demo {
         self.say("kubectl get backups -A -o wide");
         print!("{}", cluster.kubectl(&["get", "backups", "-A", "-o", "wide"]).await?);
         print!("{}", cluster.kubectl(&["get", "backupstorages", "-A"]).await?);
-        show(&bucket).await
+        show(&bucket).await?;
+
+        let lost = sum(&matrixone).await?;
+        self.say("MatrixOne is stopped, and its data is deleted");
+        matrixone.stop().await;
+        drop(matrixone);
+        let back = self.restore(&namespace).await?;
+        let found = sum(&back).await?;
+        println!("rows and checksum of shop.orders: before {lost}, now {found}");
+        ensure!(found == lost, "what came back is not what was backed up");
+        back.stop().await;
+        Ok(())
+    }
+
+    /// Restores the last backup into an empty volume, and boots a new MatrixOne from it.
+    async fn restore(&self, namespace: &Namespace<'_>) -> anyhow::Result<MatrixOne> {
+        self.say("an empty volume: kubectl apply -f examples/restore-to-volume.yaml");
+        let empty = Empty::prepare()?;
+        scene::claim(namespace, "matrixone-new", &empty.home()).await?;
+        let here = json!({"spec": {
+            "source": {"backup": {"name": "daily-1"}}, "job": {"runAs": {"user": harness::matrixone::USER}}}});
+        namespace.apply(&example("restore-to-volume.yaml", "Restore", here)?.to_string()).await?;
+        let teller = Teller::new("to-volume");
+        let over = || async {
+            let status = namespace.api::<Restore>().get("to-volume").await?.status.unwrap_or_default();
+            teller.tell(status.phase, status.progress.as_ref());
+            Ok(status.run.end_time.is_some().then_some(()))
+        };
+        namespace.until("the end of the Restore", Duration::from_secs(300), over).await?;
+        print!("{}", namespace.kubectl(&["get", "restores", "-o", "wide"]).await?);
+        self.say("a new MatrixOne starts with the files of ConfigMap to-volume-boot");
+        let map = namespace.api::<ConfigMap>().get("to-volume-boot").await?;
+        let files = map.data.context("the ConfigMap holds nothing")?;
+        print!("{}", files.get("README").map_or("", |text| text));
+        empty.boot(&files).await
     }
 
     /// The BackupStorage of the examples, in a bucket of this machine's S3 server.
@@ -88,25 +124,41 @@ impl Demo {
         let object = example(file, "Backup", here)?;
         let name = object["metadata"]["name"].as_str().context("the example has no name")?.to_string();
         namespace.apply(&object.to_string()).await?;
-        let mut last = String::new();
-        let end = Instant::now() + Duration::from_secs(300);
-        loop {
-            let status = namespace.api::<Backup>().get(&name).await?.status.unwrap_or_default();
-            let progress = status.progress.map(|p| format!("{} {}", p.step, p.text)).unwrap_or_default();
-            let phase = status.phase.map(|p| format!("{p:?}")).unwrap_or_default();
-            let line = format!("{name}: {phase} {progress}");
-            if line != last {
-                println!("          {line}");
-                last = line;
-            }
-            if status.run.end_time.is_some() {
-                break;
-            }
-            ensure!(Instant::now() < end, "{}", namespace.cluster.account(&namespace.name).await);
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
+        let teller = Teller::new(&name);
+        let over = || async {
+            let status = scene::status(namespace, &name).await?;
+            teller.tell(status.phase, status.progress.as_ref());
+            Ok(status.run.end_time.is_some().then_some(()))
+        };
+        namespace.until("the end of the Backup", Duration::from_secs(300), over).await?;
         scene::completed(namespace, &name).await.map(drop)
     }
+}
+
+/// Prints how an object stands, when that has changed.
+struct Teller {
+    name: String,
+    last: std::cell::RefCell<String>,
+}
+
+impl Teller {
+    fn new(name: &str) -> Teller {
+        Teller { name: name.to_string(), last: std::cell::RefCell::default() }
+    }
+
+    fn tell(&self, phase: Option<impl std::fmt::Debug>, progress: Option<&Progress>) {
+        let progress = progress.map(|p| format!("{} {}", p.step, p.text)).unwrap_or_default();
+        let phase = phase.map(|p| format!("{p:?}")).unwrap_or_default();
+        let line = format!("{}: {phase} {progress}", self.name);
+        if *self.last.borrow() != line {
+            println!("          {line}");
+            *self.last.borrow_mut() = line;
+        }
+    }
+}
+
+async fn sum(matrixone: &MatrixOne) -> anyhow::Result<String> {
+    matrixone.value("select concat_ws(', ', count(*), sum(id * ascii(substring(note, 7, 1))), min(note), max(note)) from shop.orders").await
 }
 
 /// The object of this kind in an example, with the names and addresses of this machine.

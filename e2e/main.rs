@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod kubelet;
 mod refusals;
+mod restore;
 mod rights;
 mod scene;
 mod schema;
@@ -28,7 +29,8 @@ mod tls;
 
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
-    let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
+    let product =
+        [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests(), restore::tests()];
     let broken = [tls::tests(), faults::tests(), crash::tests(), kubelet::tests()];
     harness::trial::run(rig.into_iter().chain(product).chain(broken).flatten().collect())
 }

@@ -1,5 +1,6 @@
 //! A real standalone `MatrixOne`: the one built from its Go module, or the `mo-service` that `MATRIXONE_BIN` names.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,6 +118,11 @@ impl MatrixOne {
         Version::parse(&self.version).with_context(|| format!("{} is no release", self.version))
     }
 
+    /// Everything it has written.
+    pub fn log(&self) -> anyhow::Result<String> {
+        self.process.log()
+    }
+
     pub fn tail(&self, lines: usize) -> String {
         self.process.tail(lines)
     }
@@ -189,6 +195,61 @@ async fn connect(port: u16, user: &str, password: &str) -> anyhow::Result<Conn> 
         .prefer_socket(Some(false));
     let connected = tokio::time::timeout(Duration::from_secs(10), Conn::new(options)).await;
     Ok(connected.context("MatrixOne accepts the connection but does not answer")??)
+}
+
+/// A place for a MatrixOne that is not there yet: a folder to restore to, and ports to boot on.
+pub struct Empty {
+    folder: RunFolder,
+    ports: Ports,
+}
+
+impl Empty {
+    /// An empty folder that worker Pods can write.
+    pub fn prepare() -> anyhow::Result<Empty> {
+        let (folder, ports) = (RunFolder::create("restored")?, ports::reserve()?);
+        std::fs::create_dir_all(folder.path().join("mo"))?;
+        own(&folder.path().join("mo"))?;
+        Ok(Empty { folder, ports })
+    }
+
+    /// The working directory of the MatrixOne to come.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("mo")
+    }
+
+    /// Starts it on what has been put there, with these files. Nothing is changed in them but what two servers on one
+    /// machine cannot share: ports, the address and the socket.
+    pub async fn boot(self, files: &BTreeMap<String, String>) -> anyhow::Result<MatrixOne> {
+        let etc = self.home().join("etc");
+        std::fs::create_dir_all(&etc)?;
+        let first = self.ports.first;
+        let own_ports = [
+            ("port = 6001", format!("port = {first}\nunix-socket = \"{}\"", self.home().join("s").display())),
+            ("32001", (first + 1).to_string()),
+            ("32000", (first + 2).to_string()),
+            ("32002", (first + 3).to_string()),
+            ("7001", (first + 4).to_string()),
+            ("7002", (first + 5).to_string()),
+            ("7003", (first + 6).to_string()),
+            ("19000", (first + 20).to_string()),
+            ("18000", (first + 60).to_string()),
+            ("0.0.0.0", "127.0.0.1".to_string()),
+        ];
+        for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".toml")) {
+            // By way of marks: a port of ours can contain one of theirs.
+            let marked = own_ports
+                .iter()
+                .zip('a'..)
+                .fold(text.clone(), |text, ((theirs, _), mark)| text.replace(theirs, &format!("<{mark}>")));
+            let text = own_ports
+                .iter()
+                .zip('a'..)
+                .fold(marked, |text, ((_, ours), mark)| text.replace(&format!("<{mark}>"), ours));
+            std::fs::write(etc.join(name), text)?;
+        }
+        own(&self.home())?;
+        MatrixOne::run(self.folder, self.ports, &[]).await
+    }
 }
 
 /// The program and what it calls itself, without starting a server.

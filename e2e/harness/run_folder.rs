@@ -166,6 +166,11 @@ impl Process {
     pub fn tail(&self, lines: usize) -> String {
         tail(&self.log, lines)
     }
+
+    /// Everything it has written.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(&self.log)?).into_owned())
+    }
 }
 
 pub fn tail(file: &Path, lines: usize) -> String {
