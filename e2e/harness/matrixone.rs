@@ -235,7 +235,7 @@ impl Empty {
             ("18000", (first + 60).to_string()),
             ("0.0.0.0", "127.0.0.1".to_string()),
         ];
-        for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".toml")) {
+        for (name, text) in files.iter().filter(|(name, _)| Path::new(name).extension().is_some_and(|e| e == "toml")) {
             // By way of marks: a port of ours can contain one of theirs.
             let marked = own_ports
                 .iter()

@@ -206,14 +206,14 @@ fn a_deleted_one_is_left_to_kubernetes() {
 }
 
 /// Nothing changes on a world that has not changed, wherever it is looked at again.
-#[test]
-fn deciding_twice_changes_nothing() {
-    for world in [seen(restore(|_| {})), ended(whole(), |_| {}), Observed { backup: None, ..seen(restore(|_| {})) }] {
-        let first = decide(&world, now());
-        let mut again = world.clone();
-        let mut status = again.restore.status.unwrap_or_default();
-        (status.phase, status.run) = (first.status.phase, first.status.run.clone());
-        again.restore.status = Some(status);
-        assert_eq!(decide(&again, now()).status, first.status);
-    }
+#[rstest]
+#[case::new(seen(restore(|_| {})))]
+#[case::over(ended(whole(), |_| {}))]
+#[case::no_backup(Observed { backup: None, ..seen(restore(|_| {})) })]
+fn deciding_twice_changes_nothing(#[case] mut world: Observed) {
+    let first = decide(&world, now());
+    let mut status = world.restore.status.unwrap_or_default();
+    (status.phase, status.run) = (first.status.phase, first.status.run.clone());
+    world.restore.status = Some(status);
+    assert_eq!(decide(&world, now()).status, first.status);
 }
