@@ -1,7 +1,5 @@
 //! What an attempt has to say in the end, in the words of the status.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -56,10 +54,9 @@ pub(super) fn report(
         Ok(_) => Said { run: run.clone(), outcome: Outcome::Succeeded, ..Said::default() },
         Err(failure) => failure.said(run),
     };
-    let began = watch.began();
     let common = RestoreReport {
         said,
-        start_time: Some(Time(began)),
+        start_time: Some(Time(watch.began())),
         warnings: known.findings.warnings.clone(),
         ..known.restored.as_ref().map(of_restored).unwrap_or_default()
     };
@@ -78,7 +75,7 @@ pub(super) fn report(
         },
         Ok(Done::InPlace { written }) => RestoreReport {
             complete_time: at.map(Time),
-            duration: at.and_then(|at| Duration::try_from(at.duration_since(began)).ok()).map(report::duration),
+            duration: Some(report::duration(watch.elapsed())),
             written_objects: Some(signed(*written)),
             ..common
         },
