@@ -99,7 +99,7 @@ impl Demo {
         let map = namespace.api::<ConfigMap>().get("to-volume-boot").await?;
         let files = map.data.context("the ConfigMap holds nothing")?;
         print!("{}", files.get("README").map_or("", |text| text));
-        empty.boot(&files).await
+        empty.boot(&files, &[]).await
     }
 
     /// The BackupStorage of the examples, in a bucket of this machine's S3 server.

@@ -12,13 +12,19 @@ use serde_json::{Value, json};
 use crate::harness::matrixone::{Empty, MatrixOne};
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
-use crate::harness::s3::Kind;
+use crate::harness::s3::{ACCESS_KEY, Kind, SECRET_KEY};
 use crate::harness::trial::Test;
-use crate::scene::{PATIENCE, claim, completed, condition, files_below, s3_storage, secrets, staged, storage_ready};
+use crate::scene::{
+    PATIENCE, claim, completed, condition, files_below, s3_spec, s3_storage, secrets, staged, storage_ready,
+};
 use crate::test;
 
 pub fn tests() -> Vec<Test> {
-    vec![test!(a_lost_server_comes_back_from_each_of_its_backups), test!(a_target_that_is_not_empty_is_left_alone)]
+    vec![
+        test!(a_lost_server_comes_back_from_each_of_its_backups),
+        test!(a_lost_server_comes_back_in_a_bucket),
+        test!(a_target_that_is_not_empty_is_left_alone),
+    ]
 }
 
 /// What the tables of the test hold: counts and sums over the values. A count alone is right even without the objects.
@@ -66,8 +72,12 @@ async fn two_backups(namespace: &Namespace<'_>, matrixone: &MatrixOne) -> anyhow
 }
 
 fn restore(name: &str, source: Value, claim: &str) -> Value {
-    json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "Restore", "metadata": {"name": name}, "spec": {
-        "source": source, "target": {"type": "Volume", "volume": {"claim": claim}}}})
+    restore_to(name, source, json!({"type": "Volume", "volume": {"claim": claim}}))
+}
+
+fn restore_to(name: &str, source: Value, target: Value) -> Value {
+    json!({"apiVersion": "mo-backup.io/v1alpha1", "kind": "Restore", "metadata": {"name": name},
+        "spec": {"source": source, "target": target}})
 }
 
 async fn ended(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<Restore> {
@@ -133,11 +143,53 @@ async fn a_lost_server_comes_back_from_each_of_its_backups(rig: &Rig) -> anyhow:
         ensure!(report.objects.is_some_and(|n| n > 10) && report.written_objects == report.objects, "{report:?}");
         let again = format!("{name}-again");
         once_only(&namespace, name, &again, source, &empty).await?;
-        let back = empty.boot(&boot_files(&namespace, name).await?).await?;
+        let back = empty.boot(&boot_files(&namespace, name).await?, &[]).await?;
         is_right(&back, expected).await?;
         back.stop().await;
     }
     ensure!(bucket.list("").await? == before, "a restore has changed the repository");
+    namespace.delete().await
+}
+
+/// From a bucket to a fresh prefix of a bucket, planned first. The new server keeps everything there but its logs.
+async fn a_lost_server_comes_back_in_a_bucket(rig: &Rig) -> anyhow::Result<()> {
+    rig.product().await?;
+    let namespace = Namespace::create(rig.cluster().await?, "s3-restore").await?;
+    secrets(&namespace).await?;
+    let s3 = rig.s3(Kind::Minio).await?;
+    let bucket = s3_storage(&namespace, s3, &namespace.name.clone()).await?;
+    storage_ready(&namespace).await?;
+    let lost = MatrixOne::start().await?;
+    let at = two_backups(&namespace, &lost).await?;
+    lost.stop().await;
+    drop(lost);
+
+    let mut place = s3_spec(&s3.endpoint(), &namespace.name);
+    place["prefix"] = json!("databases/shop-2");
+    let source = json!({"type": "Repository", "repository": {"storage": "store", "latest": true}});
+    let mut wanted = restore_to("shop", source, json!({"type": "S3", "s3": place}));
+    wanted["spec"]["mode"] = json!("Plan");
+    namespace.apply(&wanted.to_string()).await?;
+    let planned = ended(&namespace, "shop").await?.status.context("no status")?;
+    ensure!(planned.phase == Some(RestorePhase::Planned), "{planned:?}");
+    ensure!(bucket.list("databases/").await?.is_empty(), "a plan has written something");
+    let plan = planned.report.and_then(|r| r.plan).context("no plan in the report")?;
+    wanted["spec"]["mode"] = json!("Execute");
+    wanted["spec"]["approvedPlan"] = json!(plan.hash);
+    namespace.apply(&wanted.to_string()).await?;
+    let look = || async {
+        let phase = namespace.api::<Restore>().get("shop").await?.status.and_then(|s| s.phase);
+        Ok((phase != Some(RestorePhase::Planned)).then_some(()))
+    };
+    namespace.until("the planned Restore to begin", PATIENCE, look).await?;
+    in_place(&namespace, "shop", "NotBooted").await?;
+
+    let files = boot_files(&namespace, "shop").await?;
+    ensure!(files.values().all(|text| !text.contains(SECRET_KEY)), "a key stands in the boot files");
+    let keys = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)];
+    let back = Empty::prepare()?.boot(&files, &keys).await?;
+    is_right(&back, &at[1]).await?;
+    back.stop().await;
     namespace.delete().await
 }
 

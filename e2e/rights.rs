@@ -68,7 +68,33 @@ async fn the_operators_token_is_worth_little(rig: &Rig) -> anyhow::Result<()> {
     let deleted = namespace.kubectl(&["delete", "job", "somebodys", OPERATOR]).await;
     let text = deleted.err().map(|e| format!("{e:#}")).unwrap_or_default();
     ensure!(text.contains("only Jobs of mo-backup.io objects"), "the operator deletes somebody's Job: {text:?}");
+    boot_files_only(&namespace).await?;
     namespace.delete().await
+}
+
+/// Of ConfigMaps the operator writes those of Restores, and takes over no other of such a name.
+async fn boot_files_only(namespace: &Namespace<'_>) -> anyhow::Result<()> {
+    let map = |name: &str, restore: Option<&str>, text: &str| {
+        let labels = restore.map_or_else(|| json!({}), |restore| json!({"mo-backup.io/restore": restore}));
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": {"a": text}})
+            .to_string()
+    };
+    let write = async |map: String| {
+        let apply = ["apply", "--server-side", "--force-conflicts", "-n", &namespace.name, "-f", "-", OPERATOR];
+        namespace.cluster.kubectl_with(&apply, &map).await
+    };
+    namespace.apply(&map("taken-boot", None, "somebody's")).await?;
+    for (what, map) in [
+        ("any", map("settings", Some("settings"), "x")),
+        ("one of a Restore's name without saying so", map("r-boot", None, "x")),
+        ("one of another Restore's name", map("r-boot", Some("other"), "x")),
+        ("somebody's", map("taken-boot", Some("taken"), "x")),
+    ] {
+        let text = write(map).await.err().map(|e| format!("{e:#}")).unwrap_or_default();
+        ensure!(text.contains("only ConfigMaps with the boot files"), "the operator writes {what}: {text:?}");
+    }
+    write(map("r-boot", Some("r"), "x")).await?;
+    write(map("r-boot", Some("r"), "y")).await.map(drop)
 }
 
 async fn owned(namespace: &Namespace<'_>) -> anyhow::Result<Value> {

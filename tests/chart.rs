@@ -105,6 +105,8 @@ fn nobody_may_read_secrets_and_nothing_is_granted_by_wildcard() {
             assert!(!binds || rule["resourceNames"] == json!(["mo-backup-worker"]), "{role}: {rule}");
             let of_matrixone = all.contains(&"matrixoneclusters");
             assert!(!of_matrixone || rule["verbs"] == json!(["get"]), "{role}: {rule}");
+            let of_boot_files = all.contains(&"configmaps");
+            assert!(!of_boot_files || rule["verbs"] == json!(["get", "create", "patch"]), "{role}: {rule}");
             let writes_roles = all.contains(&"roles") || all.contains(&"clusterroles");
             assert!(!writes_roles || rule["verbs"] == json!(["bind"]), "{role}: {rule}");
         }
@@ -119,7 +121,8 @@ fn a_worker_may_patch_statuses_and_nothing_else() {
     assert_eq!(rules.len(), 1);
     assert_eq!(
         *rules[0].1,
-        json!({"apiGroups": ["mo-backup.io"], "resources": ["backups/status", "backupstorages/status"], "verbs": ["patch"]})
+        json!({"apiGroups": ["mo-backup.io"], "verbs": ["patch"],
+            "resources": ["backups/status", "backupstorages/status", "restores/status"]})
     );
 }
 

@@ -219,7 +219,11 @@ impl Empty {
 
     /// Starts it on what has been put there, with these files. Nothing is changed in them but what two servers on one
     /// machine cannot share: ports, the address and the socket.
-    pub async fn boot(self, files: &BTreeMap<String, String>) -> anyhow::Result<MatrixOne> {
+    pub async fn boot(
+        self,
+        files: &BTreeMap<String, String>,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<MatrixOne> {
         let etc = self.home().join("etc");
         std::fs::create_dir_all(&etc)?;
         let first = self.ports.first;
@@ -248,7 +252,7 @@ impl Empty {
             std::fs::write(etc.join(name), text)?;
         }
         own(&self.home())?;
-        MatrixOne::run(self.folder, self.ports, &[]).await
+        MatrixOne::run(self.folder, self.ports, environment).await
     }
 }
 
