@@ -72,7 +72,7 @@ async fn the_operators_token_is_worth_little(rig: &Rig) -> anyhow::Result<()> {
     namespace.delete().await
 }
 
-/// Of ConfigMaps the operator writes those of Restores, and takes over no other of such a name.
+/// Of `ConfigMap`s the operator writes those of Restores, and takes over no other of such a name.
 async fn boot_files_only(namespace: &Namespace<'_>) -> anyhow::Result<()> {
     let map = |name: &str, restore: Option<&str>, text: &str| {
         let labels = restore.map_or_else(|| json!({}), |restore| json!({"mo-backup.io/restore": restore}));
