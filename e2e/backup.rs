@@ -50,7 +50,7 @@ async fn full_and_incremental_to_versitygw(rig: &Rig) -> anyhow::Result<()> {
     let table = namespace.cluster.kubectl(&["get", "backups", "-A"]).await?;
     let widest = table.lines().map(|l| l.chars().count()).max().unwrap_or_default();
     ensure!(widest <= 120, "kubectl get backups -A is {widest} wide:\n{table}");
-    namespace.kubectl(&["wait", "--for=condition=Complete", "backup/second", "--timeout=1s"]).await?;
+    namespace.kubectl(&["wait", "--for=condition=Complete", "backup/second", "--timeout=60s"]).await?;
     let wrong = namespace.kubectl(&["wait", "--for=condition=Failed", "backup/second", "--timeout=1s"]).await;
     ensure!(wrong.is_err(), "kubectl wait for Failed returned for a good backup");
     no_secret(namespace).await?;

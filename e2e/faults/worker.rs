@@ -41,8 +41,12 @@ pub(super) async fn frozen_it_is_replaced(rig: &Rig) -> anyhow::Result<()> {
     ensure!(status.run.attempts.len() == 1, "a second worker was started beside the frozen one");
     ensure!(signal(Signal::CONT), "the frozen worker is gone before it was ended");
     let status = stand.completes("frozen").await?;
-    ensure!(status.run.attempt == 2, "it took {} attempts", status.run.attempt);
-    ended_for(&status, 1, "Stalled")?;
+    match status.run.attempt {
+        // Woken before the order to stop has reached it, it can still be faster: its manifest then counts.
+        1 => ended_for(&status, 1, "Completed")?,
+        2 => ended_for(&status, 1, "Stalled")?,
+        more => anyhow::bail!("it took {more} attempts"),
+    }
     stand.leave().await
 }
 

@@ -17,7 +17,7 @@ pub async fn refused(namespace: &Namespace<'_>, server: &str, name: &str, reason
     let wait = |condition: &str| format!("--for=condition={condition}");
     let waited = ["wait", &wait("Complete"), &format!("backup/{name}"), "--timeout=1s"];
     ensure!(namespace.kubectl(&waited).await.is_err(), "kubectl wait for Complete returned for {name}");
-    namespace.kubectl(&["wait", &wait("Failed"), &format!("backup/{name}"), "--timeout=1s"]).await?;
+    namespace.kubectl(&["wait", &wait("Failed"), &format!("backup/{name}"), "--timeout=60s"]).await?;
     let backup: Backup = namespace.api().get(name).await?;
     let conditions = backup.status.map(|status| status.run.conditions).unwrap_or_default();
     let since = conditions.iter().find(|c| c.type_ == "Failed").context("no condition Failed")?.last_transition_time.0;
