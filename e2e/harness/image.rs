@@ -1,7 +1,7 @@
 //! Container images without a builder and without a registry: one layer made by `tar`, and the JSON around it.
 //!
 //! The image under test is the shipped one: its files are those that `make image-root` lays out, here and in the
-//! Dockerfile alike, and its user and entrypoint are read from the Dockerfile.
+//! Dockerfile alike, and its environment, user and entrypoint are read from the Dockerfile.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,7 @@ fn configuration(dockerfile: &str) -> anyhow::Result<Value> {
                 );
                 copied = true;
             }
+            ("ENV", "scratch") => config["Env"] = json!(rest.split(' ').collect::<Vec<_>>()),
             ("USER", "scratch") => config["User"] = json!(rest),
             ("ENTRYPOINT", "scratch") => config["Entrypoint"] = serde_json::from_str(rest)?,
             (_, "scratch") => bail!("the Dockerfile's last stage has an instruction unknown here: {word} {rest}"),
