@@ -4,6 +4,7 @@
 use super::{
     Digest,
     error::Error,
+    resolve::is_exact,
     tae_list::{Cursor, RowId, TaeList},
 };
 
@@ -102,7 +103,7 @@ impl Chain {
     pub fn links(&self) -> impl Iterator<Item = Link> + '_ {
         self.list.ids().filter_map(|id| {
             let (row, path) = (self.list.row(id)?, self.list.path(id));
-            let exact = !path.starts_with("tae/gc/");
+            let exact = is_exact(&path);
             let folder = usize::try_from(row.from).ok()?;
             Some(Link { id, path, folder, size: row.size, digest: row.digest(), exact })
         })

@@ -161,7 +161,8 @@ impl CopiedRow {
     }
 }
 
-fn is_exact(path: &str) -> bool {
+/// Whether the server lists this path with the size of its content.
+pub(super) fn is_exact(path: &str) -> bool {
     !path.starts_with("tae/gc/")
 }
 

@@ -24,14 +24,7 @@ impl Attempt<'_> {
         if let Some(fault) = of_earlier {
             return Err(Trouble::Damaged(format!("{fault} ({faults} objects in all)")));
         }
-        if let Some(fault) = first.first() {
-            let reason = match fault {
-                Fault::Missing(_) => Reason::ObjectMissing,
-                Fault::Size { .. } => Reason::ObjectCorrupted,
-            };
-            let names: Vec<_> = first.iter().map(ToString::to_string).collect();
-            return Err(Failure::new(reason, format!("{} ({faults} objects in all)", names.join(", "))).into());
-        }
+        judge(&first, faults)?;
         let totals = backup.totals();
         let (every, offset) = match self.task.verify {
             VerifyLevel::Manifest => return Ok(0),
@@ -78,6 +71,17 @@ impl Attempt<'_> {
         };
         hashed.map_err(|e| self.repository_failure(&e))
     }
+}
+
+/// Names the first of the objects that are not as they must be.
+pub(super) fn judge(first: &[Fault], faults: u64) -> Result<(), Failure> {
+    let Some(fault) = first.first() else { return Ok(()) };
+    let reason = match fault {
+        Fault::Missing(_) => Reason::ObjectMissing,
+        Fault::Size { .. } => Reason::ObjectCorrupted,
+    };
+    let names: Vec<_> = first.iter().map(ToString::to_string).collect();
+    Err(Failure::new(reason, format!("{} ({faults} objects in all)", names.join(", "))))
 }
 
 /// One of a hundred objects, at least ten, beginning anywhere: every how many, and which of them.

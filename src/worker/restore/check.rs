@@ -4,14 +4,13 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{Attempt, Chosen, choose::Bytes};
 use crate::{
-    api::Reason,
     plan::{Digest, Framing, Restored},
     store::{
         self, Key,
         presence::Fault,
         transfer::{self, Load, Moved},
     },
-    worker::Failure,
+    worker::{Failure, verify},
 };
 
 impl Attempt<'_> {
@@ -75,12 +74,5 @@ fn differs<T: std::fmt::Display>(key: &Key, found: T, expected: Option<T>) -> st
 
 /// Refuses a backup of which something is missing.
 pub(super) fn judge(first: &[Fault], faults: u64) -> Result<(), Failure> {
-    let Some(fault) = first.first() else { return Ok(()) };
-    let reason = match fault {
-        Fault::Missing(_) => Reason::ObjectMissing,
-        Fault::Size { .. } => Reason::ObjectCorrupted,
-    };
-    let names: Vec<_> = first.iter().map(ToString::to_string).collect();
-    let detail = format!("{} ({faults} objects in all)", names.join(", "));
-    Err(Failure { retryable: false, ..Failure::new(reason, detail) })
+    verify::judge(first, faults).map_err(|failure| Failure { retryable: false, ..failure })
 }
