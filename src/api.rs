@@ -35,10 +35,10 @@ pub use location::{
 };
 pub use reason::Reason;
 pub use restore::{
-    BackupRef, Format, Placement, RepositorySource, Restore, RestoreMode, RestorePhase, RestoreSource,
+    BackupRef, Format, Placement, Proof, RepositorySource, Restore, RestoreMode, RestorePhase, RestoreSource,
     RestoreSourceType, RestoreSpec, RestoreStatus, RestoreTarget, TargetVolume,
 };
-pub use restore_report::{AlreadyRestored, RestorePlan, RestoreReport, RestoreWorkerStatus};
+pub use restore_report::{AlreadyRestored, RestorePlan, RestoreProof, RestoreReport, RestoreWorkerStatus};
 pub use run_status::{ATTEMPTS_KEPT, AttemptRecord, ConditionType, HandledRequests, Queue, RunStatus, set_condition};
 
 /// API group of all kinds.

@@ -1,6 +1,7 @@
 //! The operator: observe the world, ask a pure function what to do, do it.
 
 pub mod act;
+pub mod address;
 pub mod backup;
 pub mod course;
 pub mod crd_check;

@@ -1,6 +1,7 @@
 //! The treaty between operator and worker: what to do. What came of it is the report in [`crate::api`].
 
 mod from_spec;
+mod proof;
 mod quantity;
 mod restore;
 
@@ -14,6 +15,7 @@ use crate::{
 };
 
 pub use from_spec::{InvalidSpec, backup_id, duration, method};
+pub use proof::{ProofTask, WAITING_FOR_BOOT, boot_deadline};
 pub use restore::{Choice, RestoreTask, TargetTask};
 
 /// The fence of an attempt: `<uid>-<attempt>`. Written to the status before the Job, sent back with every report.
@@ -42,12 +44,18 @@ pub mod mount {
     pub const TARGET_STORE: &str = "/run/mo-backup/target-store";
     /// Certificates that its certificate is checked against: `ca.crt`.
     pub const TARGET_STORE_CA: &str = "/run/mo-backup/target-store-ca";
+    /// Logins of further accounts, each in a folder `0`, `1` …: `username`, `password`.
+    pub const ACCOUNTS: &str = "/run/mo-backup/accounts";
     /// The worker's last words, read by the kubelet.
     pub const TERMINATION_LOG: &str = "/run/mo-backup/termination-log";
 }
 
 /// Field manager of everything a worker writes.
 pub const WORKER_MANAGER: &str = "mo-backup-worker";
+
+/// Field manager of a worker that proves a restored MatrixOne: were it the same, what the restoring worker reported would
+/// go with the first thing the proving one says.
+pub const PROVER_MANAGER: &str = "mo-backup-prover";
 
 /// Environment variable that holds the Task as JSON. It names things; it never holds a secret.
 pub const TASK_ENV: &str = "MO_BACKUP_TASK";
@@ -66,6 +74,8 @@ pub enum Task {
     Probe(Box<ProbeTask>),
     /// Restore a backup.
     Restore(Box<RestoreTask>),
+    /// Prove the MatrixOne that was started on what was restored.
+    Proof(Box<ProofTask>),
 }
 
 /// The object that a worker works for, and its fence.

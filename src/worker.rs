@@ -13,6 +13,7 @@ mod look;
 mod method;
 mod preflight;
 mod probe;
+mod proof;
 mod purge;
 mod report;
 mod reporter;

@@ -98,10 +98,10 @@ reasons! {
         "Use another BackupStorage, or one that owns its repository."
     ClusterNotFound passing
         "The MatrixOneCluster that the spec names does not exist in this namespace, or Kubernetes does not know such a kind."
-        "Create it, or say `cluster.address` instead; the backup starts by itself."
+        "Create it, or say `cluster.address` instead; the rest goes by itself."
     ClusterNotReady passing
         "The MatrixOneCluster that the spec names has no host and port in its status yet."
-        "See its conditions; the backup starts by itself once it can be reached."
+        "See its conditions; the rest goes by itself once it can be reached."
     BaseNotFound permanent
         "The Backup named by `base` does not exist, or its data is not in the repository."
         "Name another base, or leave `base` out."
@@ -306,6 +306,36 @@ reasons! {
     NotBooted passing
         "Every object is in place; a MatrixOne has still to be started on it."
         "Start it as the ConfigMap `<name>-boot` says."
+    WaitingForBoot passing
+        "Every object is in place, and the Restore waits for MatrixOne to answer at `target.cluster`."
+        "Start it as the ConfigMap `<name>-boot` says."
+    Proving passing
+        "MatrixOne answers, and the values of its tables are read."
+        "Wait; `status.progress` says how far it is."
+    Proven passing
+        "MatrixOne runs on the restored data, gives no id twice, and every table that the given users see was read."
+        "Nothing; `status.proof` says what was read, and of which accounts."
+    NotProven passing
+        "The MatrixOne that was started on the restored place was not proven."
+        "See the condition Ready."
+    BootDeadlineExceeded permanent
+        "MatrixOne did not answer at `target.cluster` within `proof.bootDeadline`."
+        "See the log of the new MatrixOne, and compare its files with the ConfigMap `<name>-boot`: it ends at once when a file service is told the wrong format. Then ask for another proof."
+    IdsRestarted permanent
+        "The new MatrixOne was started without `hk_data`, and gives ids a second time: what it writes can destroy what was restored."
+        "Stop it at once. Restore into another fresh place, and start MatrixOne there as the ConfigMap `<name>-boot` says."
+    NotTheRestored permanent
+        "The MatrixOne at `target.cluster` is not the one that was started on the restored place."
+        "Correct `target.cluster`, and ask for another proof."
+    ServerTooOld permanent
+        "The new MatrixOne is of an older version than the one that was backed up, which it does not notice itself."
+        "Stop it. Restore into another fresh place, and start the version there that `status.report.serverVersion` names, or a later one."
+    UpgradeNotSettled passing
+        "MatrixOne has not ended the upgrade of its own tables."
+        "See its log; the proof is tried again."
+    ValuesUnreadable permanent
+        "The values of a table cannot be read in the new MatrixOne: an object of it is missing or damaged."
+        "The message names the table. Restore into another fresh place, and let nobody touch it before MatrixOne starts."
     AlreadyRestored passing
         "A Restore of this name has filled this target before, perhaps from another Kubernetes cluster. Nothing was touched."
         "Nothing; to restore anew, make a Restore with another target."

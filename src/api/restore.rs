@@ -4,7 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Deadlines, JobOptions, Progress, RestoreReport, Retry, RunStatus, S3Location, StorageType};
+use super::{
+    Cluster, CredentialsSecret, Deadlines, JobOptions, Progress, RestoreProof, RestoreReport, Retry, RunStatus,
+    S3Location, StorageType,
+};
 
 /// A backup brought back into an empty place, from which a new MatrixOne boots. Nothing is ever restored in place, and no MatrixOne is stopped, started or changed: ConfigMap `<name>-boot` says how to start the new one.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,8 +24,11 @@ use super::{Deadlines, JobOptions, Progress, RestoreReport, Retry, RunStatus, S3
     selectable = ".status.phase",
     validation = Rule::new("self.metadata.name.size() <= 52").message("the name of a Restore may have at most 52 characters: names of Jobs are made from it"),
     validation = Rule::new(
-        "!has(oldSelf.status) || !has(oldSelf.status.attempt) || oldSelf.status.attempt == 0 || (self.spec.source == oldSelf.spec.source && self.spec.target == oldSelf.spec.target)"
+        "!has(oldSelf.status) || !has(oldSelf.status.attempt) || oldSelf.status.attempt == 0 || (self.spec.source == oldSelf.spec.source && self.spec.target.type == oldSelf.spec.target.type && has(self.spec.target.s3) == has(oldSelf.spec.target.s3) && (!has(self.spec.target.s3) || self.spec.target.s3 == oldSelf.spec.target.s3) && has(self.spec.target.volume) == has(oldSelf.spec.target.volume) && (!has(self.spec.target.volume) || self.spec.target.volume == oldSelf.spec.target.volume) && has(self.spec.target.data) == has(oldSelf.spec.target.data) && (!has(self.spec.target.data) || self.spec.target.data == oldSelf.spec.target.data) && has(self.spec.target.hkData) == has(oldSelf.spec.target.hkData) && (!has(self.spec.target.hkData) || self.spec.target.hkData == oldSelf.spec.target.hkData))"
     ).message("source and target are frozen once a Restore has begun; make another Restore").field_path(".spec").reason(Reason::FieldValueForbidden),
+    validation = Rule::new(
+        "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Completed' || (has(self.spec.target.cluster) == has(oldSelf.spec.target.cluster) && (!has(self.spec.target.cluster) || self.spec.target.cluster == oldSelf.spec.target.cluster) && has(self.spec.proof) == has(oldSelf.spec.proof) && (!has(self.spec.proof) || self.spec.proof == oldSelf.spec.proof))"
+    ).message("target.cluster and proof are frozen once a Restore is complete; make another Restore").field_path(".spec").reason(Reason::FieldValueForbidden),
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
     printcolumn = r#"{"name":"Done","type":"string","jsonPath":".status.progress.text"}"#,
     printcolumn = r#"{"name":"Size","type":"string","jsonPath":".status.report.size"}"#,
@@ -34,6 +40,7 @@ use super::{Deadlines, JobOptions, Progress, RestoreReport, Retry, RunStatus, S3
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.approvedPlan) || self.mode == 'Execute'").message("approvedPlan goes with mode Execute"))]
+#[x_kube(validation = Rule::new("!has(self.proof) || has(self.target.cluster)").message("proof goes with target.cluster: it says how the MatrixOne there is proven"))]
 pub struct RestoreSpec {
     /// Which backup.
     pub source: RestoreSource,
@@ -47,6 +54,9 @@ pub struct RestoreSpec {
     #[schemars(length(min = 64, max = 64))]
     #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{64}$')").message("approvedPlan must be the 64 hex digits of status.report.plan.hash"))]
     pub approved_plan: Option<String>,
+    /// How the new MatrixOne is proven, with `target.cluster`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// How many objects are copied at the same time.
     #[serde(default = "sixteen")]
     #[schemars(range(min = 1, max = 64))]
@@ -67,6 +77,31 @@ pub struct RestoreSpec {
 
 fn sixteen() -> i32 {
     16
+}
+
+/// How the new MatrixOne is proven.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Proof {
+    /// How long the Restore waits for MatrixOne to answer at `target.cluster`, once everything is in place.
+    #[serde(default = "one_day")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s')").message("must be a duration of at least 1s in h, m and s, such as 90s or 1h30m"))]
+    pub boot_deadline: String,
+    /// Secrets with the name and the password of a user of further accounts, such as `acme#admin`: the tables of an account can be read by its own users only. The user that `target.cluster` names reads those of account sys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub credentials_secrets: Vec<CredentialsSecret>,
+}
+
+impl Default for Proof {
+    fn default() -> Self {
+        Self { boot_deadline: one_day(), credentials_secrets: Vec::new() }
+    }
+}
+
+fn one_day() -> String {
+    "24h".into()
 }
 
 /// Whether anything is done.
@@ -166,6 +201,9 @@ pub struct RestoreTarget {
     /// The file with the ids that MatrixOne goes on from. Default: `hk_data`, Raw, on S3; `mo-data/local/hk_data`, Framed, on a volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hk_data: Option<Placement>,
+    /// The MatrixOne that people start on the target. With it the Restore is not complete when everything is in place: it waits for that MatrixOne, and proves that it is the restored one, that it went on from the ids of `hk_data`, and that the values of every table can be read. It may be given, or corrected, until the Restore is complete. The user needs the right to create a database: one is made and dropped again, because its id shows whether `hk_data` was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
 }
 
 /// A folder of a PersistentVolumeClaim.
@@ -203,10 +241,22 @@ pub enum Format {
     Framed,
 }
 
+/// Rules of the status: what a proof says is fenced like a report.
+fn rules() -> serde_json::Value {
+    let mut rules = super::run_status::rules_with_progress();
+    let proof = serde_json::json!({
+        "rule": "!has(self.proof) || (oldSelf.hasValue() && has(oldSelf.value().proof) && oldSelf.value().proof == self.proof) || (has(self.run) && self.proof.run == self.run)",
+        "optionalOldSelf": true,
+        "message": "this proof belongs to another run"
+    });
+    rules.as_array_mut().into_iter().for_each(|rules| rules.push(proof.clone()));
+    rules
+}
+
 /// What is known about a Restore.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(extend("x-kubernetes-validations" = super::run_status::rules_with_progress()))]
+#[schemars(extend("x-kubernetes-validations" = rules()))]
 pub struct RestoreStatus {
     /// Where it stands, in one word; programs read `conditions`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,6 +267,9 @@ pub struct RestoreStatus {
     /// What the attempt's worker reported. Written by the worker alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<RestoreReport>,
+    /// What the proof of the new MatrixOne found. Written by the worker alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<RestoreProof>,
     /// How far the attempt is. Written by the worker alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -237,6 +290,12 @@ pub enum RestorePhase {
     Planned,
     /// Everything is in place, and MatrixOne can boot from it.
     InPlace,
+    /// Everything is in place, and it waits for MatrixOne to answer at `target.cluster`.
+    WaitingForBoot,
+    /// MatrixOne answers, and its tables are read.
+    Proving,
+    /// MatrixOne runs on the restored data, and every table was read.
+    Completed,
     /// It failed for good.
     Failed,
 }

@@ -91,7 +91,42 @@ pub struct AlreadyRestored {
     pub uid: String,
 }
 
-/// The part of `.status` that the worker writes, and all it may write.
+/// What a proof of the new MatrixOne has to say. Written by the worker alone.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestoreProof {
+    /// How it ended.
+    #[serde(flatten)]
+    pub said: Said,
+    /// When MatrixOne answered for the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
+    pub booted_time: Option<Time>,
+    /// Its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub server_version: Option<String>,
+    /// When the proof ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 64))]
+    pub complete_time: Option<Time>,
+    /// Accounts whose tables were read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 17), inner(length(max = 256)))]
+    pub accounts: Vec<String>,
+    /// Tables whose values were all read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tables: Option<i64>,
+    /// Their rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<i64>,
+    /// What is good to know, though it did not stop the proof.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub warnings: Vec<Warning>,
+}
+
+/// The part of `.status` that a restoring worker writes, and all it may write.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreWorkerStatus {

@@ -42,7 +42,7 @@ pub struct RunStatus {
     /// The tokens of the annotations that were acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_requests: Option<HandledRequests>,
-    /// The latest observations: `Ready`, `Reconciling`, `Stalled`; for one-shot kinds also `Complete`, `Failed`; for backups also `Verified`, for restores `DataInPlace`.
+    /// The latest observations: `Ready`, `Reconciling`, `Stalled`; for one-shot kinds also `Complete`, `Failed`; for backups also `Verified`, for restores `DataInPlace`, `Booted`, `Proven`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -121,6 +121,10 @@ pub enum ConditionType {
     Verified,
     /// What was to be restored is in the target, whole.
     DataInPlace,
+    /// A MatrixOne answers that was started on it.
+    Booted,
+    /// That MatrixOne is the restored one, gives no id twice, and the values of its tables were read.
+    Proven,
 }
 
 impl ConditionType {
@@ -135,6 +139,8 @@ impl ConditionType {
             Self::Failed => "Failed",
             Self::Verified => "Verified",
             Self::DataInPlace => "DataInPlace",
+            Self::Booted => "Booted",
+            Self::Proven => "Proven",
         }
     }
 }

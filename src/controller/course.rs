@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{ATTEMPTS_KEPT, AttemptRecord, ConditionType, HandledRequests, Reason},
-    task::{WORKER_MANAGER, run_name},
+    task::{PROVER_MANAGER, WORKER_MANAGER, run_name},
 };
 
 /// When to look again at what changes without a watch telling us.
@@ -33,6 +33,8 @@ pub struct Phases<P> {
     pub pending: P,
     /// A worker is at it.
     pub running: P,
+    /// Why it stands there, while the worker runs.
+    pub because: Reason,
     /// It waits before the next attempt.
     pub retrying: P,
     /// It failed for good.
@@ -96,7 +98,7 @@ pub fn follow<P: Copy>(mut draft: Draft<P>, open: &Open<'_>, phases: Phases<P>) 
         }
         Stage::Running { until: then } => {
             let wait = until(then, draft.now);
-            decided(draft.say(phases.running, Standing::Moving, Reason::Running, "").then(Requeue::After(wait)))
+            decided(draft.say(phases.running, Standing::Moving, phases.because, "").then(Requeue::After(wait)))
         }
         Stage::Overdue { reason, message } => decided(stop(draft, open, phases.running, reason, &message)),
         Stage::Stopping => {
@@ -326,6 +328,6 @@ pub fn cancelled(conditions: &[Condition]) -> bool {
 #[must_use]
 pub fn written(object: &ObjectMeta) -> Option<Timestamp> {
     let entries = object.managed_fields.iter().flatten();
-    let own = entries.filter(|e| e.manager.as_deref() == Some(WORKER_MANAGER));
+    let own = entries.filter(|e| e.manager.as_deref().is_some_and(|m| [WORKER_MANAGER, PROVER_MANAGER].contains(&m)));
     own.filter_map(|e| e.time.as_ref()).map(|t| t.0).max()
 }

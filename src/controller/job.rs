@@ -24,7 +24,10 @@ use k8s_openapi::{
 use files::Files;
 
 use crate::{
-    api::{AttemptRecord, Backup, BackupStorageSpec, Cluster, GROUP, JobOptions, RestoreTarget, RunAs, StagingVolume},
+    api::{
+        AttemptRecord, Backup, BackupStorageSpec, Cluster, CredentialsSecret, GROUP, JobOptions, RestoreTarget, RunAs,
+        StagingVolume,
+    },
     task::{InvalidSpec, Subject, TASK_ENV, Task, mount},
 };
 
@@ -69,6 +72,8 @@ pub struct JobPlan<'a> {
     pub staging: Option<&'a StagingVolume>,
     /// The place that is restored to.
     pub target: Option<&'a RestoreTarget>,
+    /// Logins of further accounts.
+    pub accounts: &'a [CredentialsSecret],
 }
 
 /// Name of the Job of an attempt.
@@ -119,6 +124,12 @@ pub fn restore_name(object: &str, attempt: impl Display) -> String {
     format!("{object}-restore-{attempt}")
 }
 
+/// Name of the Job of an attempt to prove what was restored.
+#[must_use]
+pub fn proof_name(object: &str, attempt: impl Display) -> String {
+    format!("{object}-proof-{attempt}")
+}
+
 /// Name of the Job of a probe.
 #[must_use]
 pub fn probe_name(object: &str, attempt: impl Display) -> String {
@@ -133,6 +144,7 @@ fn subject(task: &Task) -> (&Subject, &'static str, String) {
         Task::Sweep(t) => (&t.subject, "Backup", sweep_name(&t.subject.name, t.subject.attempt)),
         Task::Probe(t) => (&t.subject, "BackupStorage", probe_name(&t.subject.name, t.subject.attempt)),
         Task::Restore(t) => (&t.subject, "Restore", restore_name(&t.subject.name, t.subject.attempt)),
+        Task::Proof(t) => (&t.subject, "Restore", proof_name(&t.subject.name, t.subject.attempt)),
     }
 }
 
@@ -235,12 +247,13 @@ impl JobPlan<'_> {
 
     fn mounts(&self, files: &mut Files) {
         if let Some(cluster) = self.cluster {
-            let secret = &cluster.credentials_secret;
-            let items = [(&*secret.user_key, "username"), (&*secret.password_key, "password")];
-            files.secret("sql", mount::SQL, &secret.name, &items);
+            files.login("sql", mount::SQL, &cluster.credentials_secret);
             if let Some(ca) = &cluster.tls.ca_secret {
                 files.secret("sql-ca", mount::SQL_CA, &ca.name, &[(&*ca.key, "ca.crt")]);
             }
+        }
+        for (number, secret) in self.accounts.iter().enumerate() {
+            files.login(&format!("account-{number}"), &format!("{}/{number}", mount::ACCOUNTS), secret);
         }
         if let Some(s3) = self.storage.and_then(|s| s.s3.as_ref()) {
             files.store(s3, ("store", mount::STORE), ("store-ca", mount::STORE_CA));

@@ -8,7 +8,9 @@
 //! | worker silent or late, node lost | as for a Backup |
 //! | worker over, its report: success, mode Plan | `Planned` |
 //! | worker over, its report: success, no ConfigMap yet | ConfigMap `<name>-boot`, then looks again |
-//! | the same with the ConfigMap | `InPlace` |
+//! | the same with the ConfigMap, no `target.cluster` | `InPlace` |
+//! | the same with `target.cluster` | attempt *n* on record, Job `<name>-proof-<n>`: `WaitingForBoot`, then `Proving` |
+//! | worker over, its proof: success | `Completed` |
 //! | worker over, otherwise | `Retrying`: the next attempt goes on where this one was; or `Failed` |
 //! | planned, and `mode` is now Execute | the next attempt |
 //! | deleted | nothing: Kubernetes removes the Jobs. What was restored stays, and so does the ConfigMap |
@@ -16,6 +18,7 @@
 pub mod boot;
 mod decide;
 mod observe;
+mod proof;
 
 use jiff::Timestamp;
 

@@ -195,7 +195,7 @@ fn direct_is_possible(location: &Location) -> Result<(), InvalidSpec> {
 }
 
 impl ClusterTask {
-    fn of(cluster: &Cluster, address: &Address) -> Result<Self, InvalidSpec> {
+    pub(super) fn of(cluster: &Cluster, address: &Address) -> Result<Self, InvalidSpec> {
         let port = u16::try_from(address.port)
             .ok()
             .filter(|p| *p > 0)

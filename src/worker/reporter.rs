@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     api,
-    task::{Subject, WORKER_MANAGER},
+    task::{PROVER_MANAGER, Subject, WORKER_MANAGER},
 };
 
 /// Limit of one patch.
@@ -44,6 +44,7 @@ pub struct Kubernetes {
     objects: Api<DynamicObject>,
     resource: ApiResource,
     subject: Subject,
+    proves: bool,
 }
 
 impl Kubernetes {
@@ -52,7 +53,25 @@ impl Kubernetes {
     pub fn new(client: Client, kind: &str, subject: Subject) -> Self {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(api::GROUP, api::VERSION, kind));
         let objects = Api::namespaced_with(client, &subject.namespace, &resource);
-        Self { objects, resource, subject }
+        Self { objects, resource, subject, proves: false }
+    }
+
+    /// Reports to `status.proof`, and leaves `status.report` to the worker that wrote it.
+    #[must_use]
+    pub fn of_a_proof(self) -> Self {
+        Self { proves: true, ..self }
+    }
+
+    /// What is applied, and as whom.
+    fn patch(&self, status: &Value) -> (PatchParams, Value) {
+        if !self.proves {
+            return (PatchParams::apply(WORKER_MANAGER), status.clone());
+        }
+        let fields = status.as_object().into_iter().flatten();
+        let named =
+            fields.map(|(name, value)| (if name == "report" { "proof" } else { name }.to_owned(), value.clone()));
+        // By force: the progress is the restoring worker's, which is over.
+        (PatchParams::apply(PROVER_MANAGER).force(), named.collect())
     }
 
     fn of_this_run(&self, object: &DynamicObject) -> Result<(), Untold> {
@@ -72,13 +91,13 @@ impl Kubernetes {
 #[async_trait]
 impl Reporter for Kubernetes {
     async fn send(&self, status: &Value) -> Result<(), Untold> {
+        let (params, status) = self.patch(status);
         let body = serde_json::json!({
             "apiVersion": self.resource.api_version,
             "kind": self.resource.kind,
             "metadata": { "name": self.subject.name, "namespace": self.subject.namespace },
             "status": status,
         });
-        let params = PatchParams::apply(WORKER_MANAGER);
         let patch = Patch::Apply(&body);
         let patch = self.objects.patch_status(&self.subject.name, &params, &patch);
         match tokio::time::timeout(PATCH, patch).await {

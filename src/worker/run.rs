@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Clock, Failure, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, purge,
+    Clock, Failure, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, proof, purge,
     report::{self, Findings},
     restore,
 };
@@ -15,7 +15,7 @@ use crate::{
     api::{Outcome, Said},
     plan::BackupId,
     store::Patience,
-    task::{BackupTask, ProbeTask, PurgeTask, RestoreTask, Subject, SweepTask, TASK_ENV, Task, mount},
+    task::{BackupTask, ProbeTask, ProofTask, PurgeTask, RestoreTask, Subject, SweepTask, TASK_ENV, Task, mount},
 };
 
 /// How a worker's process ends. A hint for people: the verdict is the report and the manifest.
@@ -64,6 +64,7 @@ pub async fn run(stop: CancellationToken) -> Exit {
         Ok(Task::Sweep(task)) => run_sweep(&task, stop).await,
         Ok(Task::Probe(task)) => run_probe(&task, stop).await,
         Ok(Task::Restore(task)) => run_restore(&task, stop).await,
+        Ok(Task::Proof(task)) => run_proof(&task, stop).await,
         Err(error) => {
             tracing::error!(error, "failed to read the task from the environment variable {TASK_ENV}");
             Exit::Usage
@@ -90,6 +91,14 @@ async fn run_restore(task: &RestoreTask, stop: CancellationToken) -> Exit {
         Err(failure) => restore::refused(task, &watch.ended(failure), &watch),
     };
     finish(&watch, serde_json::to_value(&report), &report.said).await
+}
+
+async fn run_proof(task: &ProofTask, stop: CancellationToken) -> Exit {
+    let Some(kubernetes) = kubernetes("Restore", &task.subject).await else { return Exit::Untold };
+    let reporter = Arc::new(kubernetes.of_a_proof());
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop);
+    let proof = proof::prove(task, &Files::of_the_pod(), &watch).await;
+    finish(&watch, serde_json::to_value(&proof), &proof.said).await
 }
 
 async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
@@ -153,8 +162,13 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
 }
 
 async fn reporter(kind: &str, subject: &Subject) -> Option<Arc<dyn Reporter>> {
+    let kubernetes = kubernetes(kind, subject).await?;
+    Some(Arc::new(kubernetes))
+}
+
+async fn kubernetes(kind: &str, subject: &Subject) -> Option<Kubernetes> {
     match kube::Client::try_default().await {
-        Ok(client) => Some(Arc::new(Kubernetes::new(client, kind, subject.clone()))),
+        Ok(client) => Some(Kubernetes::new(client, kind, subject.clone())),
         Err(error) => {
             tracing::error!(%error, "failed to find the API server");
             None

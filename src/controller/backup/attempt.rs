@@ -20,6 +20,7 @@ use crate::{
 const PHASES: Phases<BackupPhase> = Phases {
     pending: BackupPhase::Pending,
     running: BackupPhase::Running,
+    because: Reason::Running,
     retrying: BackupPhase::Retrying,
     failed: BackupPhase::Failed,
 };

@@ -14,12 +14,12 @@ use crate::{
     api::{AccessMode, Address, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason},
     controller::{
         act::FINALIZER,
+        address::{self, Unknown},
         course::{self, POLL, SOON, failed, request},
         decision::{Decision, Draft, Effect, Kind as _, Requeue, Standing, ready},
         job::attempt_name,
         queue::{Ticket, Turn, turn},
         run::open_record,
-        seen::Named,
     },
     plan::BackupId,
 };
@@ -152,31 +152,12 @@ pub(super) fn needs(seen: &Observed) -> Result<Needs, Obstacle> {
 }
 
 fn address(seen: &Observed) -> Result<Address, Obstacle> {
-    let cluster = &seen.backup.spec.cluster;
-    let name = match (&cluster.address, &cluster.matrix_one_cluster) {
-        (Some(address), None) => return Ok(address.clone()),
-        (None, Some(named)) => &named.name,
-        (Some(_), Some(_)) | (None, None) => {
-            let message = "spec.cluster must have exactly one of address and matrixOneCluster".into();
-            return Err(Obstacle::Permanent { reason: Reason::InvalidSpec, message });
+    address::address(&seen.backup.spec.cluster, &seen.named).map_err(|unknown| match unknown {
+        Unknown::Passing(reason, message) => Obstacle::Passing { reason, message, look: Requeue::After(POLL) },
+        Unknown::Invalid(why) => {
+            Obstacle::Permanent { reason: Reason::InvalidSpec, message: format!("spec.cluster: {why}") }
         }
-    };
-    let (reason, message) = match &seen.named {
-        Named::At(address) => return Ok(address.clone()),
-        Named::UnknownKind => {
-            let what = "Kubernetes does not know the kind MatrixOneCluster: matrixone-operator is not installed";
-            (Reason::ClusterNotFound, format!("{what}. {}", Reason::ClusterNotFound.remedy()))
-        }
-        Named::Missing => {
-            let what = format!("there is no MatrixOneCluster {name} in this namespace");
-            (Reason::ClusterNotFound, format!("{what}. {}", Reason::ClusterNotFound.remedy()))
-        }
-        Named::NotReady | Named::NotLookedAt => {
-            let what = format!("MatrixOneCluster {name} has no host and port in its status yet");
-            (Reason::ClusterNotReady, format!("{what}. {}", Reason::ClusterNotReady.remedy()))
-        }
-    };
-    Err(Obstacle::Passing { reason, message, look: Requeue::After(POLL) })
+    })
 }
 
 fn base(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {

@@ -146,6 +146,7 @@ fn render(
         storage: storage.map(|s| &s.spec),
         staging: spec.staging.as_ref().map(|s| &s.volume),
         target: None,
+        accounts: &[],
     };
     plan.render()
 }

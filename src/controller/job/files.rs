@@ -9,7 +9,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::api::S3Location;
+use crate::api::{CredentialsSecret, S3Location};
 
 /// Where clients look for the identity of a Pod.
 const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -59,6 +59,12 @@ impl Files {
             ..Volume::default()
         });
         self.mount(name, path, true);
+    }
+
+    /// Name and password of a user of MatrixOne.
+    pub(super) fn login(&mut self, name: &str, path: &str, secret: &CredentialsSecret) {
+        let items = [(&*secret.user_key, "username"), (&*secret.password_key, "password")];
+        self.secret(name, path, &secret.name, &items);
     }
 
     /// One volume for each claim, however often it is mounted: kubelets have stumbled over a claim named twice.

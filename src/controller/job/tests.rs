@@ -47,6 +47,7 @@ fn render(backup: &Backup, storage: &BackupStorage) -> Value {
         storage: Some(&storage.spec),
         staging: backup.spec.staging.as_ref().map(|s| &s.volume),
         target: None,
+        accounts: &[],
     };
     serde_json::to_value(plan.render().unwrap()).unwrap()
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 
-use super::{Boot, boot, observe::Observed};
+use super::{Boot, boot, observe::Observed, proof};
 use crate::{
     api::{
         AttemptRecord, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason, Restore, RestoreMode,
@@ -21,30 +21,37 @@ use crate::{
     task::{InvalidSpec, RestoreTask, TargetTask, Task},
 };
 
-type RestoreDraft = Draft<RestorePhase>;
-type RestoreDecision = Decision<RestorePhase>;
+pub(super) type RestoreDraft = Draft<RestorePhase>;
+pub(super) type RestoreDecision = Decision<RestorePhase>;
 
 const PHASES: Phases<RestorePhase> = Phases {
     pending: RestorePhase::Pending,
     running: RestorePhase::Copying,
+    because: Reason::Running,
     retrying: RestorePhase::Retrying,
     failed: RestorePhase::Failed,
 };
 
 /// Added to the last of a worker's deadlines before Kubernetes itself stops it.
-const BACKSTOP: Duration = Duration::from_mins(5);
+pub(super) const BACKSTOP: Duration = Duration::from_mins(5);
 
 /// Whether it has come to rest for good: only a change of the spec or a new token of mo-backup.io/retry moves it again.
 pub(super) fn finished(restore: &Restore) -> bool {
     let Some(status) = &restore.status else { return false };
     match status.phase {
-        Some(RestorePhase::InPlace) => true,
+        Some(RestorePhase::InPlace) => restore.spec.target.cluster.is_none(),
+        Some(RestorePhase::Completed) => true,
         Some(RestorePhase::Planned) => restore.spec.mode == RestoreMode::Plan,
         Some(RestorePhase::Failed) => status.run.attempt > 0 || course::cancelled(&status.run.conditions),
         None
-        | Some(RestorePhase::Pending | RestorePhase::Copying | RestorePhase::Retrying | RestorePhase::Suspended) => {
-            false
-        }
+        | Some(
+            RestorePhase::Pending
+            | RestorePhase::Copying
+            | RestorePhase::Retrying
+            | RestorePhase::Suspended
+            | RestorePhase::WaitingForBoot
+            | RestorePhase::Proving,
+        ) => false,
     }
 }
 
@@ -64,26 +71,30 @@ pub fn decide(seen: &Observed, now: Timestamp) -> RestoreDecision {
         return draft.restamped().then(Requeue::OnChange);
     }
     match open {
+        Some(record) if proof::is_of(seen, &record) => proof::under_way(seen, draft, record, cancel),
         Some(record) => under_way(seen, draft, record, cancel),
         None if cancel => failed(draft, RestorePhase::Failed, Reason::Cancelled, ""),
         None => between(seen, draft, retry),
     }
 }
 
-fn retry(seen: &Observed, draft: &mut RestoreDraft) -> bool {
+pub(super) fn retry(seen: &Observed, draft: &mut RestoreDraft) -> bool {
     request(&seen.restore.metadata, RETRY_ANNOTATION, |h| &mut h.retry, draft)
 }
 
 /// No attempt is open: may the next one begin?
-fn between(seen: &Observed, mut draft: RestoreDraft, retry: bool) -> RestoreDecision {
-    // What was planned is carried out in a round of its own.
-    let planned = draft.status.phase == Some(RestorePhase::Planned);
-    course::new_round(&mut draft, retry || planned);
+pub(super) fn between(seen: &Observed, mut draft: RestoreDraft, retry: bool) -> RestoreDecision {
+    // What was planned is carried out in a round of its own, and so is the proof of what is in place.
+    let rested = matches!(draft.status.phase, Some(RestorePhase::Planned | RestorePhase::InPlace));
+    course::new_round(&mut draft, retry || rested);
     if seen.restore.spec.suspend {
         return draft.say(RestorePhase::Suspended, Standing::Held, Reason::Suspended, "").then(Requeue::OnChange);
     }
     if let Some(wait) = course::waiting(&draft, RestorePhase::Retrying) {
         return wait;
+    }
+    if let Some(restored) = proof::restored(seen) {
+        return proof::next(seen, draft, restored);
     }
     let attempt = draft.status.run.attempt + 1;
     let job = source(seen).and_then(|backup| job(seen, backup, attempt).map_err(Obstacle::from));
@@ -102,7 +113,7 @@ fn between(seen: &Observed, mut draft: RestoreDraft, retry: bool) -> RestoreDeci
 }
 
 /// What keeps an attempt from beginning.
-enum Obstacle {
+pub(super) enum Obstacle {
     /// It goes away without a change of this object.
     Passing(Reason, String),
     /// It does not.
@@ -153,7 +164,7 @@ fn source(seen: &Observed) -> Result<Option<BackupId>, Obstacle> {
     Ok(id)
 }
 
-fn uid(seen: &Observed) -> &str {
+pub(super) fn uid(seen: &Observed) -> &str {
     seen.restore.metadata.uid.as_deref().unwrap_or_default()
 }
 
@@ -171,6 +182,7 @@ fn job(seen: &Observed, backup: Option<BackupId>, attempt: i32) -> Result<Job, I
         storage: Some(&storage.spec),
         staging: None,
         target: Some(&seen.restore.spec.target),
+        accounts: &[],
     };
     plan.render()
 }
@@ -228,7 +240,13 @@ fn judged(seen: &Observed, draft: RestoreDraft, record: &AttemptRecord, ending: 
     }
 }
 
-fn ended_badly(seen: &Observed, mut draft: RestoreDraft, hope: Hope, reason: Reason, message: &str) -> RestoreDecision {
+pub(super) fn ended_badly(
+    seen: &Observed,
+    mut draft: RestoreDraft,
+    hope: Hope,
+    reason: Reason,
+    message: &str,
+) -> RestoreDecision {
     let asked = retry(seen, &mut draft);
     match course::ended_badly(&mut draft, asked, (hope, seen.restore.spec.retry.limit), reason, message) {
         Sequel::Asked => between(seen, draft, true),
@@ -280,6 +298,25 @@ fn write_boot(seen: &Observed, draft: RestoreDraft, files: BTreeMap<String, Stri
 
 fn in_place(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) -> RestoreDecision {
     retry(seen, &mut draft);
+    draft.close(Reason::Completed, None);
+    let (reason, checked) = match &report.already_restored {
+        Some(_) => (Reason::AlreadyRestored, "as the target's own marker says; nothing was checked now".to_owned()),
+        None => {
+            let objects = report.objects.unwrap_or_default();
+            (Reason::NotBooted, format!("{objects} objects, each compared with the manifest"))
+        }
+    };
+    draft.condition(ConditionType::DataInPlace, true, reason, &checked);
+    if seen.restore.spec.target.cluster.is_some() {
+        // The proof has tries of its own.
+        course::new_round(&mut draft, true);
+        return proof::next(seen, draft, report);
+    }
+    at_rest(seen, draft, report)
+}
+
+/// Everything is in place, and no more was asked for.
+pub(super) fn at_rest(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) -> RestoreDecision {
     let name = boot::name(seen.restore.metadata.name.as_deref().unwrap_or_default());
     let version = report.server_version.as_deref().unwrap_or("the version that was backed up");
     let (reason, message) = match &report.already_restored {
@@ -296,17 +333,11 @@ fn in_place(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) ->
             format!("every object is in place. Start MatrixOne {version} or a later one as ConfigMap {name} says"),
         ),
     };
-    draft.close(Reason::Completed, None);
     draft.status.run.end_time = Some(Time(draft.now));
     let warnings = report.warnings.iter().map(|w| format!(". {}", w.message.trim_end_matches('.')));
     let message = format!("{message}{}", warnings.collect::<String>());
-    let checked = match &report.already_restored {
-        Some(_) => "as the target's own marker says; nothing was checked now".to_owned(),
-        None => format!("{} objects, each compared with the manifest", report.objects.unwrap_or_default()),
-    };
-    draft.condition(ConditionType::DataInPlace, true, reason, &checked);
     draft.say(RestorePhase::InPlace, Standing::Done, reason, &message).then(Requeue::OnChange)
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,7 +3,14 @@
 use super::{boot, decide::finished};
 use crate::{
     api::{Backup, BackupStorage, RETRY_ANNOTATION, Restore},
-    controller::{Context, Error, decision::asked, job::WorkerImage, look, run::open_record, seen::Workers},
+    controller::{
+        Context, Error,
+        decision::asked,
+        job::WorkerImage,
+        look,
+        run::open_record,
+        seen::{Named, Workers},
+    },
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -18,6 +25,8 @@ pub struct Observed {
     pub storage: Option<BackupStorage>,
     /// Its ConfigMap.
     pub boot: Boot,
+    /// The MatrixOneCluster that `target.cluster` names.
+    pub named: Named,
     /// Its Jobs and Pods.
     pub workers: Workers,
     /// What its Jobs run.
@@ -42,6 +51,7 @@ pub async fn observe(ctx: &Context, cached: &Restore) -> Result<Option<Observed>
         backup: None,
         storage: None,
         boot: Boot::Missing,
+        named: Named::NotLookedAt,
         workers: Workers::default(),
         image: ctx.image.clone(),
     };
@@ -70,5 +80,10 @@ pub async fn observe(ctx: &Context, cached: &Restore) -> Result<Option<Observed>
     };
     let open = restore.status.as_ref().and_then(|s| open_record(&s.run)).map(|r| r.job.clone());
     let workers = look::workers(&ctx.client, &restore, open.as_deref()).await?;
-    Ok(Some(Observed { backup, storage, boot, workers, ..nothing(restore) }))
+    let cluster = restore.spec.target.cluster.as_ref();
+    let named = match cluster.and_then(|c| c.matrix_one_cluster.as_ref()) {
+        Some(named) => look::matrix_one_cluster(&ctx.client, namespace, &named.name).await?,
+        None => Named::NotLookedAt,
+    };
+    Ok(Some(Observed { backup, storage, boot, named, workers, ..nothing(restore) }))
 }

@@ -173,6 +173,7 @@ fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
         storage: Some(&storage.spec),
         staging: None,
         target: None,
+        accounts: &[],
     };
     plan.render()
 }

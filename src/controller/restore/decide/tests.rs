@@ -6,13 +6,13 @@ use crate::{
     api::{Backup, BackupStorage},
     controller::{
         job::WorkerImage,
-        seen::{JobEnd, JobSeen, Workers},
+        seen::{JobEnd, JobSeen, Named, Workers},
     },
 };
 
-const UID: &str = "00000000-0000-4000-8000-000000000009";
+pub(in crate::controller::restore) const UID: &str = "00000000-0000-4000-8000-000000000009";
 
-fn restore(change: impl FnOnce(&mut Value)) -> Restore {
+pub(in crate::controller::restore) fn restore(change: impl FnOnce(&mut Value)) -> Restore {
     let mut object = json!({
         "apiVersion": "mo-backup.io/v1alpha1", "kind": "Restore",
         "metadata": {"name": "r", "namespace": "ns", "uid": UID, "generation": 1},
@@ -50,20 +50,21 @@ fn seen(restore: Restore) -> Observed {
         backup: Some(backup("Completed")),
         storage: Some(storage()),
         boot: Boot::Missing,
+        named: Named::NotLookedAt,
         workers: Workers::default(),
         image: WorkerImage::default(),
     }
 }
 
-fn now() -> Timestamp {
+pub(in crate::controller::restore) fn now() -> Timestamp {
     "2027-01-01T01:00:00Z".parse().unwrap()
 }
 
-fn said(decision: &RestoreDecision) -> (Option<RestorePhase>, Reason) {
+pub(in crate::controller::restore) fn said(decision: &RestoreDecision) -> (Option<RestorePhase>, Reason) {
     (decision.status.phase, ready(&decision.status.run).unwrap().0)
 }
 
-fn condition(decision: &RestoreDecision, of: &str) -> Option<String> {
+pub(in crate::controller::restore) fn condition(decision: &RestoreDecision, of: &str) -> Option<String> {
     decision.status.run.conditions.iter().find(|c| c.type_ == of).map(|c| c.status.clone())
 }
 
@@ -90,7 +91,7 @@ fn what_stands_before_the_first_attempt(
 }
 
 /// A Restore whose first attempt is on record, with what its worker and its Job say.
-fn ended(report: Value, change: impl FnOnce(&mut Value)) -> Observed {
+pub(in crate::controller::restore) fn ended(report: Value, change: impl FnOnce(&mut Value)) -> Observed {
     let mut world = seen(restore(|r| {
         let mut report = report;
         report["run"] = json!(format!("{UID}-1"));
@@ -113,7 +114,7 @@ fn plan() -> Value {
     json!({"hash": "a".repeat(64), "dataPath": "data", "dataFormat": "Raw", "hkDataPath": "hk_data", "hkDataFormat": "Raw"})
 }
 
-fn whole() -> Value {
+pub(in crate::controller::restore) fn whole() -> Value {
     json!({"outcome": "Succeeded", "retryable": false, "completeTime": "2027-01-01T00:30:00Z", "objects": 7,
         "serverVersion": "v1.2.4", "plan": plan()})
 }
