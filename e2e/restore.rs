@@ -1,6 +1,8 @@
 //! From a bucket and an empty place to a running MatrixOne: a real server is backed up and deleted, and another one boots
 //! from what a `Restore` has put in place, with the files of its ConfigMap and nothing else.
 
+mod made_elsewhere;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_lost_server_comes_back_from_each_of_its_backups),
         test!(a_lost_server_comes_back_in_a_bucket),
         test!(a_target_that_is_not_empty_is_left_alone),
+        test!(made_elsewhere::folders_of_a_plain_backup_statement_are_restored),
     ]
 }
 
@@ -145,10 +148,34 @@ async fn a_lost_server_comes_back_from_each_of_its_backups(rig: &Rig) -> anyhow:
         once_only(&namespace, name, &again, source, &empty).await?;
         let back = empty.boot(&boot_files(&namespace, name).await?, &[]).await?;
         is_right(&back, expected).await?;
+        if name == "second" {
+            ensure!(bucket.list("").await? == before, "a restore has changed the repository");
+            restored_once_more(&namespace, &back).await?;
+        }
         back.stop().await;
     }
-    ensure!(bucket.list("").await? == before, "a restore has changed the repository");
     namespace.delete().await
+}
+
+/// A restored server is one like any other: its backup is restored as well. The newest of the repository is now that one.
+async fn restored_once_more(namespace: &Namespace<'_>, back: &MatrixOne) -> anyhow::Result<()> {
+    let folder = back.shared_folder(&namespace.name)?;
+    claim(namespace, "staging-2", &folder).await?;
+    back.execute(&["insert into shop.orders select result, md5(result) from generate_series(30001,31000) g"]).await?;
+    let expected = sums(back).await?;
+    let volume = json!({"type": "Full", "staging": {"volume": {"claim": "staging-2"}}});
+    namespace.apply(&staged("third", back, &folder, volume).to_string()).await?;
+    completed(namespace, "third").await?;
+    let empty = Empty::prepare()?;
+    claim(namespace, "third", &empty.home()).await?;
+    let latest = json!({"type": "Repository", "repository": {"storage": "store", "latest": true}});
+    namespace.apply(&restore("third", latest, "third").to_string()).await?;
+    in_place(namespace, "third", "NotBooted").await?;
+    let again = empty.boot(&boot_files(namespace, "third").await?, &[]).await?;
+    let found = sums(&again).await?;
+    ensure!(found == expected, "the server restored from a restored one holds {found:?} instead of {expected:?}");
+    again.stop().await;
+    Ok(())
 }
 
 /// From a bucket to a fresh prefix of a bucket, planned first. The new server keeps everything there but its logs.
