@@ -129,7 +129,7 @@ async fn probed(s3: &S3, bucket: &str, asking: &Keys) -> anyhow::Result<StorageR
         "metadata": {"name": bucket, "namespace": "e2e", "uid": format!("uid-of-{bucket}")},
         "spec": {"type": "S3", "s3": {"bucket": bucket, "region": REGION}}
     }))?;
-    let task = ProbeTask::for_attempt(&storage, String::new(), 1)?;
+    let task = ProbeTask::for_attempt(&storage, String::new(), false, 1)?;
     let places = Places { repository: Arc::new(opened), kind: worker::Place::Bucket, staging: None };
     let (run, limit) = (&task.subject.run, Duration::from_mins(5));
     let watch = Watch::new(Arc::new(Nobody), Arc::new(Timestamp::now), run, (limit, limit), CancellationToken::new());

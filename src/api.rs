@@ -17,16 +17,16 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt as _;
 
 pub use backup::{
-    Backup, BackupPhase, BackupSpec, BackupStatus, BackupType, Deadlines, DeletionPolicy, Method, Retry, Staging,
-    StagingVolume, VerifyLevel,
+    Backup, BackupPhase, BackupSpec, BackupStatus, BackupType, Deadlines, DeletionPolicy, Imported, Method, Retry,
+    Staging, StagingVolume, VerifyLevel,
 };
 pub use backup_report::{
     BackupReport, ManifestRef, Outcome, Progress, Said, ServerSeen, TakenType, Verified, Warning, WorkerStatus,
 };
 pub use backup_storage::{
-    AccessMode, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus, Capabilities,
-    ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport, StorageWorkerStatus,
-    VersioningSeen, VersioningState,
+    AccessMode, Adopt, Adoption, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus,
+    Capabilities, ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport,
+    StorageWorkerStatus, VersioningSeen, VersioningState,
 };
 pub use cluster::{Address, Cluster, CredentialsSecret, MatrixOneClusterRef, Tls, TlsMode};
 pub use job_options::{JobOptions, RunAs};

@@ -135,10 +135,13 @@ impl Metrics {
             let phase = status.phase.map_or("None".into(), |p| format!("{p:?}"));
             *phases.entry(phase).or_default() += 1;
             let committed = status.report.as_ref().and_then(|r| r.complete_time.as_ref());
-            if let (Some(BackupPhase::Completed), Some(at)) = (status.phase, committed) {
+            // Of which cluster an imported one is, its object does not say.
+            if let (Some(BackupPhase::Completed), Some(at), Some(cluster)) =
+                (status.phase, committed, &backup.spec.cluster)
+            {
                 let label = ClusterLabel {
                     namespace: backup.metadata.namespace.clone().unwrap_or_default(),
-                    cluster: told(&backup.spec.cluster),
+                    cluster: told(cluster),
                 };
                 let gauge = self.last_success.get_or_create(&label);
                 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^52")]

@@ -14,7 +14,7 @@ use crate::{
     plan::BackupId,
 };
 
-pub use from_spec::{InvalidSpec, backup_id, duration, method};
+pub use from_spec::{InvalidSpec, backup_id, duration, id_of, method};
 pub use proof::{ProofTask, WAITING_FOR_BOOT, boot_deadline};
 pub use restore::{Choice, RestoreTask, TargetTask};
 
@@ -216,4 +216,15 @@ pub struct ProbeTask {
     pub storage: StorageTask,
     /// The Backups of this storage that were over when the probe was made; sent back with the report.
     pub backups_over: String,
+    /// What is to be done for imported Backups. Without it the Job has no right to do anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imports: Option<ImportTask>,
+}
+
+/// What a probe does for imported Backups: it always looks up those that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportTask {
+    /// Backups that have no object get one.
+    pub adopt: bool,
 }

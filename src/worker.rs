@@ -1,6 +1,7 @@
 //! What runs in a Job: one [`Task`], once, and its report. It looks before it acts, so that every end, also the sudden one,
 //! leaves something that the next attempt can start from.
 
+mod adopt;
 mod backup;
 mod base;
 mod clean;
@@ -9,6 +10,8 @@ mod copy;
 mod failure;
 mod farewell;
 mod ground;
+mod inventory;
+mod kubernetes;
 mod look;
 mod method;
 mod preflight;
@@ -29,8 +32,10 @@ mod verify;
 mod watch;
 mod wire;
 
+pub use adopt::import;
 pub use backup::{Ports, Staging, backup};
 pub use failure::{Failure, Place};
+pub use kubernetes::{Backups, Known, Made, imported_name};
 pub use probe::probe;
 pub use purge::{purge, sweep};
 pub use reporter::{Kubernetes, Reporter, Untold};

@@ -10,12 +10,17 @@ mod double;
 mod end;
 #[path = "worker/halfway.rs"]
 mod halfway;
+#[path = "worker/import.rs"]
+mod import;
 #[path = "worker/keep.rs"]
 mod keep;
 #[path = "worker/process.rs"]
 mod process;
 #[path = "worker/refuse.rs"]
 mod refuse;
+#[allow(dead_code, reason = "a restore needs more of it")]
+#[path = "restore/repository.rs"]
+mod repository;
 #[path = "worker/rig.rs"]
 mod rig;
 #[path = "worker/soon.rs"]

@@ -25,7 +25,7 @@ use super::{BackupReport, Cluster, JobOptions, Progress, RunStatus};
     selectable = ".status.phase",
     validation = Rule::new("self.metadata.name.size() <= 52").message("the name of a Backup may have at most 52 characters: names of Jobs are made from it"),
     validation = Rule::new(
-        "!has(oldSelf.status) || !has(oldSelf.status.attempt) || oldSelf.status.attempt == 0 || (has(oldSelf.status.phase) && oldSelf.status.phase == 'Failed' && self.spec.storage == oldSelf.spec.storage) || (self.spec.cluster == oldSelf.spec.cluster && self.spec.storage == oldSelf.spec.storage && self.spec.type == oldSelf.spec.type && self.spec.parallelism == oldSelf.spec.parallelism && self.spec.allowKeysInSql == oldSelf.spec.allowKeysInSql && self.spec.verify == oldSelf.spec.verify && self.spec.retry == oldSelf.spec.retry && self.spec.deadlines == oldSelf.spec.deadlines && has(self.spec.base) == has(oldSelf.spec.base) && (!has(self.spec.base) || self.spec.base == oldSelf.spec.base) && has(self.spec.method) == has(oldSelf.spec.method) && (!has(self.spec.method) || self.spec.method == oldSelf.spec.method) && has(self.spec.staging) == has(oldSelf.spec.staging) && (!has(self.spec.staging) || self.spec.staging == oldSelf.spec.staging))"
+        "!has(oldSelf.status) || !has(oldSelf.status.attempt) || oldSelf.status.attempt == 0 || (has(oldSelf.status.phase) && oldSelf.status.phase == 'Failed' && self.spec.storage == oldSelf.spec.storage) || (has(self.spec.imported) == has(oldSelf.spec.imported) && (!has(self.spec.imported) || self.spec.imported == oldSelf.spec.imported) && has(self.spec.cluster) == has(oldSelf.spec.cluster) && (!has(self.spec.cluster) || self.spec.cluster == oldSelf.spec.cluster) && self.spec.storage == oldSelf.spec.storage && self.spec.type == oldSelf.spec.type && self.spec.parallelism == oldSelf.spec.parallelism && self.spec.allowKeysInSql == oldSelf.spec.allowKeysInSql && self.spec.verify == oldSelf.spec.verify && self.spec.retry == oldSelf.spec.retry && self.spec.deadlines == oldSelf.spec.deadlines && has(self.spec.base) == has(oldSelf.spec.base) && (!has(self.spec.base) || self.spec.base == oldSelf.spec.base) && has(self.spec.method) == has(oldSelf.spec.method) && (!has(self.spec.method) || self.spec.method == oldSelf.spec.method) && has(self.spec.staging) == has(oldSelf.spec.staging) && (!has(self.spec.staging) || self.spec.staging == oldSelf.spec.staging))"
     ).message("spec is frozen while there is work or data; only suspend, hold, deletionPolicy and job may change, and after a failure all but storage").field_path(".spec").reason(Reason::FieldValueForbidden),
     printcolumn = r#"{"name":"Type","type":"string","jsonPath":".status.report.type"}"#,
     printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
@@ -39,12 +39,19 @@ use super::{BackupReport, Cluster, JobOptions, Progress, RunStatus};
     printcolumn = r#"{"name":"Storage","type":"string","priority":1,"jsonPath":".spec.storage"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.cluster) != has(self.imported)").message("give exactly one of cluster and imported: what is to be backed up, or which backup of the repository this is"))]
+#[x_kube(validation = Rule::new("has(self.imported) == has(oldSelf.imported) && (!has(self.imported) || (self.imported.id == oldSelf.imported.id && self.storage == oldSelf.storage))").message("an imported Backup stays what it is: imported and its storage cannot change; make another Backup"))]
+#[x_kube(validation = Rule::new("!has(self.imported) || (!has(self.base) && !has(self.method) && !has(self.staging))").message("base, method and staging say how a backup is taken; an imported one is there already"))]
 #[x_kube(validation = Rule::new("self.type != 'Full' || !has(self.base)").message("base goes with type Incremental or Auto; a full backup has none"))]
 #[x_kube(validation = Rule::new("!has(self.method) || self.method != 'Staged' || has(self.staging)").message("method Staged needs staging.volume: the volume that MatrixOne and the worker share"))]
 #[x_kube(validation = Rule::new("!has(self.staging) || !has(self.method) || self.method != 'Direct'").message("staging goes with method Staged; with Direct MatrixOne writes to the repository itself"))]
 pub struct BackupSpec {
     /// The MatrixOne cluster to back up.
-    pub cluster: Cluster,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
+    /// A backup that is in the repository already, instead of `cluster`. Nothing runs: the next probe of the BackupStorage looks it up, and the report is filled from its catalogue entry. `adopt: All` of a BackupStorage makes such Backups by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// Name of the BackupStorage, in this namespace, that the backup goes to.
     #[schemars(length(min = 1, max = 52))]
     pub storage: String,
@@ -89,6 +96,16 @@ pub struct BackupSpec {
     /// Keep the data: while this is true, deleting the object waits and its data is not removed.
     #[serde(default)]
     pub hold: bool,
+}
+
+/// A backup that is in the repository already.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Imported {
+    /// Its id: the name of its file in the repository's `catalog/`, without `.json`.
+    #[schemars(length(max = 36))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')").message("id must be a UUID in lower case, such as 01a1fb90-0000-7000-8000-000000000001"))]
+    pub id: String,
 }
 
 fn four() -> i32 {

@@ -29,6 +29,9 @@ use super::{JobOptions, RunStatus, S3Location, Said, StorageType, VolumeLocation
     printcolumn = r#"{"name":"Newest","type":"string","jsonPath":".status.report.repository.newest"}"#,
     printcolumn = r#"{"name":"Probed","type":"date","jsonPath":".status.report.probedAt","description":"How long ago the repository was counted"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Oldest","type":"string","priority":1,"jsonPath":".status.report.repository.oldest"}"#,
+    printcolumn = r#"{"name":"Orphans","type":"string","priority":1,"jsonPath":".status.report.repository.orphanSize","description":"Bytes of attempts that belong to no backup"}"#,
+    printcolumn = r#"{"name":"Adopt","type":"string","priority":1,"jsonPath":".spec.adopt"}"#,
     printcolumn = r#"{"name":"Versioning","type":"string","priority":1,"jsonPath":".status.report.capabilities.versioning.state"}"#,
     printcolumn = r#"{"name":"Lock","type":"string","priority":1,"jsonPath":".status.report.capabilities.objectLock.state"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#
@@ -50,6 +53,9 @@ pub struct BackupStorageSpec {
     /// `ReadOnly`: nothing is ever written; backups cannot go here.
     #[serde(default)]
     pub access_mode: AccessMode,
+    /// `All`: every backup that is found in the repository and has no Backup in this namespace gets one, `imported-<id>`, with `spec.imported`, by the next probe. One that is deleted while its data stays is found again by a later probe: to be rid of it, delete the data too (`deletionPolicy: Delete`), or set `None`. `None`: nothing is made, and what was made stays.
+    #[serde(default)]
+    pub adopt: Adopt,
     /// With method Direct to S3: whether MatrixOne is given the keys of the Secret in its BACKUP statement, or uses its own identity.
     #[serde(default)]
     pub server_credentials: ServerCredentials,
@@ -75,6 +81,16 @@ pub enum AccessMode {
     ReadWrite,
     /// Nothing is ever written.
     ReadOnly,
+}
+
+/// Which backups of a repository get a Backup object without being asked for.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Adopt {
+    /// None.
+    #[default]
+    None,
+    /// All that have none.
+    All,
 }
 
 /// Whose identity MatrixOne writes with.
@@ -144,6 +160,9 @@ pub struct StorageReport {
     /// What the repository is and holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<RepositorySeen>,
+    /// What became of imported Backups. Absent: there was nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<Adoption>,
     /// The Backups of this BackupStorage that were over when the probe was made. When others are, it is probed again.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
@@ -152,6 +171,18 @@ pub struct StorageReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub warnings: Vec<Warning>,
+}
+
+/// What a probe did for imported Backups.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Adoption {
+    /// Backups that it made, because `adopt` says so. The next probe fills their reports.
+    pub made: i64,
+    /// Imported Backups whose report it filled.
+    pub found: i64,
+    /// Imported Backups that it refused: the repository does not have them, or they cannot be read. Their conditions say why.
+    pub refused: i64,
 }
 
 /// What a store can do, tried or asked, not assumed.
@@ -236,12 +267,18 @@ pub struct RepositorySeen {
     pub bytes: i64,
     /// The same, for people.
     pub size: String,
-    /// When the newest was taken.
+    /// The time of the newest backup's data, RFC 3339 UTC. `latest` of a Restore chooses it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub newest: Option<String>,
-    /// When the oldest was taken.
+    /// The time of the oldest backup's data, RFC 3339 UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
-    /// Folders of attempts that no committed backup refers to. A backup under way has one, too.
+    /// Files of the catalogue that are damaged, too new, or of another repository. They do not count as backups; `warnings` name the first of them.
+    pub unreadable: i64,
+    /// Folders of attempts that no committed backup refers to. A backup under way has one, too, and so have those that `unreadable` hides.
     pub orphans: i64,
+    /// Bytes of these folders.
+    pub orphan_bytes: i64,
+    /// The same, for people.
+    pub orphan_size: String,
 }

@@ -69,6 +69,15 @@ reasons! {
     Verified passing
         "The objects were checked as deep as `verify` asks."
         "Nothing."
+    Imported passing
+        "The backup is in the repository: its catalogue entry was read. Its objects were not looked at."
+        "Nothing; a Restore compares every object before it writes anything."
+    Importing passing
+        "The imported backup is looked up by the next probe of its BackupStorage."
+        "Wait. If it lasts, see the conditions of the BackupStorage."
+    AdoptionRefused passing
+        "Kubernetes refused what a probe had to do for imported Backups: quota, admission policy, or missing rights."
+        "Mend what the message names; it is tried again."
     NotVerifiedYet passing
         "Nothing was checked yet."
         "Wait for the attempt to end."
@@ -203,7 +212,7 @@ reasons! {
         "Correct the Secret that `credentialsSecret` names, or the rights of the keys."
     StorageCredentialsMissing permanent
         "No credentials for the object store were found."
-        "Name a Secret in `credentialsSecret`, or give the ServiceAccount mo-backup-worker of the namespace an identity. With `roleArn`, see that the role may be assumed."
+        "Name a Secret in `credentialsSecret`, or give the ServiceAccounts mo-backup-worker and, for adopt: All, mo-backup-catalog of the namespace an identity. With `roleArn`, see that the role may be assumed."
     RegionMismatch permanent
         "The bucket lies in another region than the storage says."
         "Correct `s3.region`; the message names what the store expects."
@@ -235,8 +244,8 @@ reasons! {
         "The place for the attempt's objects is not empty."
         "Something else writes into the repository; use a prefix of its own."
     RepositoryForeign permanent
-        "The repository belongs to another BackupStorage."
-        "Make a BackupStorage with another prefix, or with `accessMode: ReadOnly`. The message names the owner."
+        "The repository belongs to another BackupStorage: it can be read, adopted and restored from, and nothing is written."
+        "For new backups make a BackupStorage with another prefix. The message names the owner."
     RepositoryDamaged permanent
         "Something in the repository is not as it was written."
         "The message names it. Do not rely on what it belongs to."

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::{
     Context, Error,
     decision::{Decision, Effect, Kind, NOTE, Refusal, Written, ready},
-    job::{RUN_LABEL, WORKER_ACCOUNT},
+    job::RUN_LABEL,
     seen::JobSeen,
 };
 use crate::api::{AttemptRecord, ConditionType, Reason, RunStatus};
@@ -55,8 +55,8 @@ pub async fn act<K: Kind>(ctx: &Context, object: &K, decision: &Decision<K::Phas
         match effect {
             Effect::Hold => current = hold(&ctx.client, &current).await?,
             Effect::Release => release(&ctx.client, &current).await?,
-            Effect::GrantWorker => {
-                if let Some(refusal) = grant(&ctx.client, &namespace(object)).await? {
+            Effect::Grant(account) => {
+                if let Some(refusal) = grant(&ctx.client, &namespace(object), account.name()).await? {
                     return Ok(Acted::Refused(Box::new(current), refusal));
                 }
             }
@@ -188,26 +188,26 @@ async fn delete_job(client: &Client, namespace: &str, name: &str, uid: &str) -> 
     }
 }
 
-/// Makes the worker's ServiceAccount and its RoleBinding where they are missing.
-async fn grant(client: &Client, namespace: &str) -> Result<Option<Refusal>, Error> {
+/// Makes a ServiceAccount of Jobs and its RoleBinding where they are missing.
+async fn grant(client: &Client, namespace: &str, name: &str) -> Result<Option<Refusal>, Error> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let meta = || ObjectMeta {
-        name: Some(WORKER_ACCOUNT.into()),
+        name: Some(name.into()),
         namespace: Some(namespace.into()),
         labels: Some([("app.kubernetes.io/name".to_owned(), "mo-backup".to_owned())].into()),
         ..ObjectMeta::default()
     };
-    let account_name = || format!("ServiceAccount {namespace}/{WORKER_ACCOUNT}");
-    if accounts.get_opt(WORKER_ACCOUNT).await.map_err(|e| Error::kube("read", account_name(), e))?.is_none() {
+    let what = || format!("ServiceAccount {namespace}/{name}");
+    if accounts.get_opt(name).await.map_err(|e| Error::kube("read", what(), e))?.is_none() {
         let account = ServiceAccount { metadata: meta(), ..ServiceAccount::default() };
         let made = accounts.create(&PostParams::default(), &account).await;
-        if let Some(refusal) = granted(made.map(drop), account_name())? {
+        if let Some(refusal) = granted(made.map(drop), what())? {
             return Ok(Some(refusal));
         }
     }
     let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), namespace);
-    let binding_name = || format!("RoleBinding {namespace}/{WORKER_ACCOUNT}");
-    if bindings.get_opt(WORKER_ACCOUNT).await.map_err(|e| Error::kube("read", binding_name(), e))?.is_some() {
+    let binding_name = || format!("RoleBinding {namespace}/{name}");
+    if bindings.get_opt(name).await.map_err(|e| Error::kube("read", binding_name(), e))?.is_some() {
         return Ok(None);
     }
     let binding = RoleBinding {
@@ -215,11 +215,11 @@ async fn grant(client: &Client, namespace: &str) -> Result<Option<Refusal>, Erro
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".into(),
             kind: "ClusterRole".into(),
-            name: WORKER_ACCOUNT.into(),
+            name: name.into(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".into(),
-            name: WORKER_ACCOUNT.into(),
+            name: name.into(),
             namespace: Some(namespace.into()),
             api_group: None,
         }]),

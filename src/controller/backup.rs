@@ -10,6 +10,7 @@
 //! | node lost | `NodeLost`; no other worker beside it |
 //! | worker over, its report: success | `Completed` |
 //! | worker over, otherwise | `Retrying` with attempt *n + 1* in a fresh prefix, or `Failed` |
+//! | imported: it never runs | `Pending` until a probe of its storage has looked it up; then `Completed`, or `Failed` |
 //! | deleted | worker stopped; then `Retain`: released, `Delete`: purge Job, then released |
 //! | deleted with `Retain`, and its worker left files in the staging folder | one Job to remove them, then released |
 //! | namespace being deleted | released; the data stays |
@@ -17,12 +18,14 @@
 mod attempt;
 mod decide;
 mod delete;
+mod imported;
 mod observe;
 mod plan;
 
 use jiff::Timestamp;
 
 pub use decide::decide;
+pub use imported::is_awaited;
 use observe::asked_to_retry;
 pub use observe::{Base, Observed};
 pub use plan::finished;
@@ -46,7 +49,8 @@ impl Kind for Backup {
     }
 
     fn takes_turns(&self) -> bool {
-        self.metadata.deletion_timestamp.is_none() && (!finished(self) || asked_to_retry(self))
+        let runs = self.spec.imported.is_none() && self.metadata.deletion_timestamp.is_none();
+        runs && (!finished(self) || asked_to_retry(self))
     }
 
     async fn observe(ctx: &Context, object: &Self) -> Result<Option<Observed>, Error> {

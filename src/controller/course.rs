@@ -11,6 +11,7 @@ use k8s_openapi::{
 
 use super::{
     decision::{Decision, Draft, Effect, Requeue, Standing, asked, ready},
+    job::Account,
     run::{Ending, Open, Stage, after, backoff, until},
     seen::Workers,
 };
@@ -302,7 +303,7 @@ pub fn fence(uid: &str, attempt: i32) -> String {
 /// Makes the Job of the attempt on record.
 #[must_use]
 pub fn make<P: Copy>(draft: Draft<P>, job: Job) -> Decision<P> {
-    draft.with(Effect::GrantWorker).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
+    draft.with(Effect::Grant(Account::of_job(&job))).with(Effect::CreateJob(Box::new(job))).then(Requeue::After(POLL))
 }
 
 /// It failed for good. What a person must do after mending the cause is said too.

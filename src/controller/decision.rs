@@ -11,7 +11,7 @@ use k8s_openapi::{
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Context, Error};
+use super::{Context, Error, job::Account};
 use crate::api::{AttemptRecord, ConditionType, Reason, RunStatus, set_condition};
 
 /// The longest message of a record, and the longest note of an event that the API server takes.
@@ -83,8 +83,8 @@ pub struct Decision<P> {
 pub enum Effect {
     /// Hold the object until we let it go.
     Hold,
-    /// Give the namespace the worker's ServiceAccount and its RoleBinding.
-    GrantWorker,
+    /// Give the namespace this ServiceAccount of Jobs and its RoleBinding.
+    Grant(Account),
     /// Start a worker.
     CreateJob(Box<Job>),
     /// Stop a worker, or remove what is left of one.

@@ -39,8 +39,44 @@ pub const KIND_LABEL: &str = "mo-backup.io/kind";
 pub const NAME_LABEL: &str = "mo-backup.io/name";
 /// Name of the worker's container.
 pub const WORKER: &str = "worker";
-/// ServiceAccount of workers, in each namespace. It may patch the status of our kinds and nothing else.
-pub const WORKER_ACCOUNT: &str = "mo-backup-worker";
+/// A ServiceAccount of Jobs, made in each namespace where one is needed, and the ClusterRole of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// May patch the status of our kinds and nothing else.
+    Worker,
+    /// May besides list Backups, and create imported ones.
+    Catalog,
+}
+
+impl Account {
+    /// Its name, and that of its role.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "mo-backup-worker",
+            Self::Catalog => "mo-backup-catalog",
+        }
+    }
+
+    /// The account that a Job with this Task runs as.
+    #[must_use]
+    pub fn of(task: &Task) -> Self {
+        match task {
+            Task::Probe(probe) if probe.imports.is_some() => Self::Catalog,
+            Task::Backup(_) | Task::Purge(_) | Task::Sweep(_) | Task::Probe(_) | Task::Restore(_) | Task::Proof(_) => {
+                Self::Worker
+            }
+        }
+    }
+
+    /// The account that a Job runs as.
+    #[must_use]
+    pub fn of_job(job: &Job) -> Self {
+        let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let name = pod.and_then(|pod| pod.service_account_name.as_deref());
+        if name == Some(Self::Catalog.name()) { Self::Catalog } else { Self::Worker }
+    }
+}
 /// User and groups of a Pod that names none.
 const NOBODY: i64 = 65532;
 
@@ -201,7 +237,7 @@ impl JobPlan<'_> {
         let mut files = Files::default();
         self.mounts(&mut files);
         PodSpec {
-            service_account_name: Some(WORKER_ACCOUNT.into()),
+            service_account_name: Some(Account::of(self.task).name().into()),
             // The token is mounted by name below, so that its lifetime is ours to say.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),

@@ -63,7 +63,7 @@ pub async fn is_terminating(client: &Client, name: &str) -> Result<bool, Error> 
 /// watches. They are read page by page, because a cluster can have thousands.
 pub async fn tickets(ctx: &Context, backup: &Backup) -> Result<Vec<Ticket>, Error> {
     let key = cluster_key(backup);
-    let Some(alike) = alike(&backup.spec.cluster) else { return Ok(Vec::new()) };
+    let Some(alike) = backup.spec.cluster.as_ref().and_then(alike) else { return Ok(Vec::new()) };
     let mut tickets = Vec::new();
     for api in ctx.apis::<Listed<Backup>>() {
         let ours = |b: &Backup| {

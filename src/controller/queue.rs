@@ -44,10 +44,10 @@ pub enum Turn {
 }
 
 /// The MatrixOne cluster of a Backup, by its address or by the name of its MatrixOneCluster. A host without a dot means
-/// another server in each namespace, and so does a name.
+/// another server in each namespace, and so does a name. Empty for an imported Backup: it has none.
 #[must_use]
 pub fn cluster_key(backup: &Backup) -> String {
-    let Cluster { address, matrix_one_cluster, .. } = &backup.spec.cluster;
+    let Some(Cluster { address, matrix_one_cluster, .. }) = &backup.spec.cluster else { return String::new() };
     let Some(Address { host, port }) = address else {
         let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
         let name = matrix_one_cluster.as_ref().map_or("", |named| &named.name);
@@ -79,7 +79,7 @@ fn claim(backup: &Backup) -> Claim {
     if open_record(&status.run).is_some_and(|r| errand(backup, r) == Errand::Backup) {
         return Claim::Holds;
     }
-    if backup.metadata.deletion_timestamp.is_some() || backup.spec.suspend {
+    if backup.metadata.deletion_timestamp.is_some() || backup.spec.suspend || backup.spec.cluster.is_none() {
         return Claim::Nothing;
     }
     match status.phase {

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     Context,
-    backup::finished,
+    backup::{finished, is_awaited},
     decision::Kind,
     job::{KIND_LABEL, NAME_LABEL},
     listed::Listed,
@@ -177,7 +177,7 @@ where
 fn waiting_for(backups: &Store<Backup>, storage: &PartialObjectMeta<BackupStorage>) -> Vec<ObjectRef<Backup>> {
     let (namespace, name) = (&storage.metadata.namespace, storage.metadata.name.as_deref());
     let concerned = |b: &&Arc<Backup>| {
-        let at_rest = finished(b) && b.metadata.deletion_timestamp.is_none();
+        let at_rest = (finished(b) || is_awaited(b)) && b.metadata.deletion_timestamp.is_none();
         b.metadata.namespace == *namespace && Some(&*b.spec.storage) == name && !at_rest
     };
     backups.state().iter().filter(concerned).map(|b| ObjectRef::from_obj(&**b)).collect()
@@ -215,6 +215,8 @@ impl Bell {
     /// Rings, if that is what the event means. What a watch begins with wakes everybody anyway.
     pub fn ring(&self, event: &watcher::Event<Backup>) {
         let over = match event {
+            // Of imported ones a repository can have thousands, and what they are waiting for is all that matters.
+            watcher::Event::Apply(backup) if backup.spec.imported.is_some() => is_awaited(backup).then_some(backup),
             watcher::Event::Apply(backup) => gives_way(backup).then_some(backup),
             watcher::Event::Delete(backup) => Some(backup),
             watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,

@@ -7,9 +7,10 @@ mod write;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use serde::{Deserialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
 
 use super::{Error, Failure, Key, Listed, Objects, Prefix, Problem};
-use crate::plan::{BackupId, Catalog, EntriesReader, Entry, History, Marker, Owner, manifest::FORMAT};
+use crate::plan::{BackupId, Catalog, Digest, EntriesReader, Entry, History, Marker, Owner, manifest::FORMAT};
 
 pub use commit::commit;
 pub use purge::{Purged, purge};
@@ -103,6 +104,13 @@ pub async fn read(objects: &dyn Objects, id: BackupId) -> Result<Option<Catalog>
     small(objects, &key, CATALOG_MAX).await?.map(|content| check(&key, id, &content)).transpose()
 }
 
+/// The same, with the SHA-256 of the stored file.
+pub async fn stored(objects: &dyn Objects, id: BackupId) -> Result<Option<(Catalog, Digest)>, Failure> {
+    let key = Key::catalog(id);
+    let Some(content) = small(objects, &key, CATALOG_MAX).await? else { return Ok(None) };
+    Ok(Some((check(&key, id, &content)?, Digest(Sha256::digest(&content).into()))))
+}
+
 /// Parses a catalogue entry and checks that its parts fit together.
 fn check(key: &Key, id: BackupId, content: &[u8]) -> Result<Catalog, Failure> {
     let catalog: Catalog = parse(key, content)?;
@@ -132,6 +140,18 @@ pub struct All {
 
 /// Reads the whole catalogue.
 pub async fn all(objects: &dyn Objects) -> Result<All, Failure> {
+    let mut all = All::default();
+    let keep = |found: Result<Catalog, Failure>| match found {
+        Ok(catalog) => all.catalogs.push(Catalog { history: History::default(), ..catalog }),
+        Err(failure) => all.unreadable.push(failure),
+    };
+    each(objects, keep).await?;
+    Ok(all)
+}
+
+/// Shows every entry of the catalogue, ascending by id, and why a file is none. A few are held at a time, however many
+/// there are.
+pub async fn each(objects: &dyn Objects, mut show: impl FnMut(Result<Catalog, Failure>)) -> Result<(), Failure> {
     let read_one = |listed: Result<Listed, Error>| async move {
         let key = listed?.key;
         match key.backup() {
@@ -140,17 +160,16 @@ pub async fn all(objects: &dyn Objects) -> Result<All, Failure> {
         }
     };
     let mut found = objects.list(&Prefix::catalog()).map(read_one).buffered(AT_ONCE);
-    let mut all = All::default();
     while let Some(outcome) = found.next().await {
         match outcome {
-            Ok(Some(catalog)) => all.catalogs.push(Catalog { history: History::default(), ..catalog }),
+            Ok(Some(catalog)) => show(Ok(catalog)),
             // Deleted since it was listed.
             Ok(None) => {}
             Err(Failure::Store(e)) => return Err(e.into()),
-            Err(e) => all.unreadable.push(e),
+            Err(e) => show(Err(e)),
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// The entries of a backup, one after the other. They count only when `next` has returned `None`: the digests are

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use kube::api::ObjectMeta;
 use uuid::Uuid;
 
 use super::{
-    BackupTask, ClusterTask, Location, ProbeTask, PurgeTask, StagingTask, StorageTask, Subject, SweepTask, quantity,
-    run_name,
+    BackupTask, ClusterTask, ImportTask, Location, ProbeTask, PurgeTask, StagingTask, StorageTask, Subject, SweepTask,
+    quantity, run_name,
 };
 use crate::{
     api::{
-        AccessMode, Address, Backup, BackupSpec, BackupStorage, BackupStorageSpec, BackupType, Cluster, Method, Reason,
-        S3Location, StagingVolume, StorageType,
+        AccessMode, Address, Adopt, Backup, BackupSpec, BackupStorage, BackupStorageSpec, BackupType, Cluster,
+        Imported, Method, Reason, S3Location, StagingVolume, StorageType,
     },
     plan::BackupId,
 };
@@ -83,11 +84,20 @@ pub fn duration(field: &'static str, text: &str) -> Result<Duration, InvalidSpec
     Ok(Duration::from_secs(seconds))
 }
 
-/// The id that every attempt of this Backup writes under; the same object always has the same.
+/// The id of this Backup in the repository: the imported one, or that which every attempt writes under. The same object
+/// always has the same.
 pub fn backup_id(backup: &Backup) -> Result<BackupId, InvalidSpec> {
-    let uid = backup.metadata.uid.as_deref().ok_or(InvalidSpec::NoIdentity("uid"))?;
+    id_of(&backup.metadata, backup.spec.imported.as_ref())
+}
+
+/// The same, of a Backup of which only this is known.
+pub fn id_of(meta: &ObjectMeta, imported: Option<&Imported>) -> Result<BackupId, InvalidSpec> {
+    if let Some(imported) = imported {
+        return imported.id.parse().map_err(|e| InvalidSpec::field("spec.imported.id", format!("{e}")));
+    }
+    let uid = meta.uid.as_deref().ok_or(InvalidSpec::NoIdentity("uid"))?;
     let uid = Uuid::try_parse(uid).map_err(|_| InvalidSpec::field("metadata.uid", "it is no UUID"))?;
-    let created = backup.metadata.creation_timestamp.as_ref().ok_or(InvalidSpec::NoIdentity("creationTimestamp"))?;
+    let created = meta.creation_timestamp.as_ref().ok_or(InvalidSpec::NoIdentity("creationTimestamp"))?;
     let created = u64::try_from(created.0.as_millisecond())
         .map_err(|_| InvalidSpec::field("metadata.creationTimestamp", "it lies before 1970"))?;
     Ok(BackupId::of_object(uid, created))
@@ -100,7 +110,7 @@ pub fn method(spec: &BackupSpec) -> Method {
 }
 
 impl Subject {
-    pub(super) fn of(meta: &kube::api::ObjectMeta, attempt: u32) -> Result<Self, InvalidSpec> {
+    pub(super) fn of(meta: &ObjectMeta, attempt: u32) -> Result<Self, InvalidSpec> {
         let uid = meta.uid.clone().ok_or(InvalidSpec::NoIdentity("uid"))?;
         Ok(Self {
             namespace: meta.namespace.clone().ok_or(InvalidSpec::NoIdentity("namespace"))?,
@@ -126,6 +136,9 @@ impl BackupTask {
         attempt: u32,
     ) -> Result<Self, InvalidSpec> {
         let spec = &backup.spec;
+        let Some(cluster) = &spec.cluster else {
+            return Err(InvalidSpec::field("spec.imported", "an imported Backup never runs"));
+        };
         if spec.base.is_some() && spec.type_ == BackupType::Full {
             return Err(InvalidSpec::field("spec.base", "a full backup has none; leave it out, or use another type"));
         }
@@ -144,7 +157,7 @@ impl BackupTask {
         let task = Self {
             subject: Subject::of(&backup.metadata, attempt)?,
             id: backup_id(backup)?,
-            cluster: ClusterTask::of(&spec.cluster, address)?,
+            cluster: ClusterTask::of(cluster, address)?,
             storage: StorageTask::of(storage)?,
             kind: spec.type_,
             base,
@@ -325,14 +338,28 @@ impl SweepTask {
 }
 
 impl ProbeTask {
-    /// What tries out this storage.
+    /// What tries out this storage. `awaited`: imported Backups wait to be looked up.
     ///
     /// # Errors
     /// When the spec contradicts itself.
-    pub fn for_attempt(storage: &BackupStorage, backups_over: String, attempt: u32) -> Result<Self, InvalidSpec> {
+    pub fn for_attempt(
+        storage: &BackupStorage,
+        backups_over: String,
+        awaited: bool,
+        attempt: u32,
+    ) -> Result<Self, InvalidSpec> {
         quantity::check(&storage.spec.job)?;
         duration("spec.probeEvery", &storage.spec.probe_every)?;
-        Ok(Self { subject: Subject::of(&storage.metadata, attempt)?, storage: StorageTask::of(storage)?, backups_over })
+        let adopt = match storage.spec.adopt {
+            Adopt::None => false,
+            Adopt::All => true,
+        };
+        Ok(Self {
+            subject: Subject::of(&storage.metadata, attempt)?,
+            storage: StorageTask::of(storage)?,
+            backups_over,
+            imports: (adopt || awaited).then_some(ImportTask { adopt }),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Trying out a storage: what the store can do, whose repository it is, and what it holds.
 
-use std::{collections::BTreeSet, future::ready, time::Duration};
+use std::{future::ready, time::Duration};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -8,13 +8,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use uuid::Uuid;
 
-use super::{Failure, Place, Places, Watch, ground, report::size, soon::Asked, watch::signed};
+use super::{
+    Failure, Place, Places, Watch, ground,
+    inventory::{self, Inventory},
+    soon::Asked,
+};
 use crate::{
     api::{
         Capabilities, ObjectLockSeen, ObjectLockState, Outcome, Reason, RepositorySeen, Said, StorageReport,
         VersioningSeen, VersioningState, Warning,
     },
-    plan::{AttemptDir, BackupId, Catalog, Marker},
     store::{Key, ObjectLock, Objects, Prefix, Problem, Questions, Versioning, catalog},
     task::{Location, ProbeTask},
 };
@@ -47,12 +50,17 @@ async fn find(
     let marker = async { catalog::marker(repository).await.map_err(|e| Failure::of_repository(places.kind, &e)) };
     let marker = watch.soon(Asked::Store(places.kind), marker).await?;
     let mut found = Found::default();
-    if task.storage.read_only {
-        found.repository = Some(look(places, marker.as_ref()).await?);
-        return Ok(found);
+    let foreign = marker.as_ref().and_then(|marker| catalog::own(marker, &task.storage.uid).err());
+    if task.storage.read_only || foreign.is_some() {
+        let told = foreign.filter(|_| !task.storage.read_only).map(|foreign| Warning {
+            reason: Reason::RepositoryForeign.as_str().into(),
+            message: format!("{foreign}. {}", Reason::RepositoryForeign.remedy()),
+        });
+        let Inventory { seen, warnings } = inventory::take(places, marker.as_ref()).await?;
+        let warnings = told.into_iter().chain(warnings).collect();
+        return Ok(Found { repository: Some(seen), warnings, capabilities: None });
     }
-    if let Some(marker) = &marker {
-        catalog::own(marker, &task.storage.uid).map_err(|e| Failure::of_repository(places.kind, &e))?;
+    if marker.is_some() {
         tidy(places).await?;
     }
     let mut capabilities = try_out(task, places).await?;
@@ -67,7 +75,9 @@ async fn find(
     // Somebody else may have come meanwhile, and not every store refuses a second create.
     let claim = async { catalog::claim(repository, catalog::marker(repository).await?, &wanted).await };
     let marker = claim.await.map_err(|e| Failure::of_repository(places.kind, &e))?;
-    found.repository = Some(look(places, Some(&marker)).await?);
+    let Inventory { seen, warnings } = inventory::take(places, Some(&marker)).await?;
+    found.repository = Some(seen);
+    found.warnings.extend(warnings);
     found.capabilities = Some(capabilities);
     Ok(found)
 }
@@ -196,39 +206,6 @@ async fn listed(repository: &dyn Objects, key: &Key) -> Result<bool, crate::stor
     Ok(false)
 }
 
-/// What the repository holds.
-async fn look(places: &Places, marker: Option<&Marker>) -> Result<RepositorySeen, Failure> {
-    let repository = &*places.repository;
-    let all = catalog::all(repository).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
-    let catalogs = all.catalogs;
-    let mut held: BTreeSet<(BackupId, AttemptDir)> = BTreeSet::new();
-    held.extend(catalogs.iter().flat_map(|c| c.sources.iter().map(|s| (s.backup, s.attempt))));
-    let failed = |e| Failure::of_store(places.kind, &e);
-    let mut orphans: BTreeSet<String> = BTreeSet::new();
-    let data = Prefix::data();
-    let mut objects = repository.list(&data);
-    while let Some(found) = objects.try_next().await.map_err(failed)? {
-        let mut parts = found.key.below(&data).unwrap_or_default().split('/');
-        let (id, dir) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let place = id.parse::<BackupId>().ok().zip(dir.parse::<AttemptDir>().ok());
-        if place.is_none_or(|place| !held.contains(&place)) {
-            orphans.insert(format!("{id}/{dir}"));
-        }
-    }
-    let bytes = catalogs.iter().map(|c| c.totals.copied_bytes).fold(0, u64::saturating_add);
-    let completed = |c: &Catalog| c.completed_at.clone();
-    Ok(RepositorySeen {
-        id: marker.map(|m| m.repository.to_string()).unwrap_or_default(),
-        owner: marker.map(|m| format!("{}/{}", m.owner.namespace, m.owner.name)).unwrap_or_default(),
-        backups: signed(catalogs.len() as u64),
-        bytes: signed(bytes),
-        size: size(bytes),
-        newest: catalogs.iter().map(completed).max(),
-        oldest: catalogs.iter().map(completed).min(),
-        orphans: signed(orphans.len() as u64),
-    })
-}
-
 /// The report of a probe.
 pub(super) fn report(task: &ProbeTask, probed: Result<Found, Failure>, now: Timestamp) -> StorageReport {
     let run = &task.subject.run;
@@ -238,5 +215,5 @@ pub(super) fn report(task: &ProbeTask, probed: Result<Found, Failure>, now: Time
     };
     let Found { capabilities, repository, warnings } = found;
     let backups_over = task.backups_over.clone();
-    StorageReport { said, probed_at: Some(Time(now)), capabilities, repository, backups_over, warnings }
+    StorageReport { said, probed_at: Some(Time(now)), capabilities, repository, adoption: None, backups_over, warnings }
 }

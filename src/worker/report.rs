@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest as _, Sha256};
 
-use super::{Failure, watch::signed};
+use super::{
+    Failure,
+    inventory::{NAME, plain},
+    watch::signed,
+};
 use crate::{
     api::{BackupReport, ManifestRef, Outcome, Reason, Said, ServerSeen, TakenType, Verified, VerifyLevel, Warning},
     plan::{BackupId, Catalog, Digest, Kind},
@@ -81,6 +85,24 @@ pub fn backup(
         Ok(taken) => committed(common, taken),
         Err(_) => common,
     }
+}
+
+/// The report of a backup that was found in the repository, with the SHA-256 of its stored entry. Nobody has looked at its
+/// objects.
+#[must_use]
+pub fn imported(run: &str, (catalog, sha256): &(Catalog, Digest)) -> BackupReport {
+    let found = Taken { catalog: catalog.clone(), level: VerifyLevel::Manifest, hashed: 0 };
+    let common = BackupReport {
+        said: Said { run: run.into(), outcome: Outcome::Succeeded, ..Said::default() },
+        id: Some(catalog.id.to_string()),
+        ..BackupReport::default()
+    };
+    let server = ServerSeen {
+        version: plain(&catalog.cluster.matrixone, NAME),
+        identity: plain(&catalog.cluster.identity, NAME),
+    };
+    let manifest = ManifestRef { key: Key::catalog(catalog.id).to_string(), sha256: sha256.to_string() };
+    BackupReport { server: Some(server), manifest: Some(manifest), verified: None, ..committed(common, &found) }
 }
 
 /// The report of a purge or a sweep that failed.

@@ -110,7 +110,7 @@ impl Reporter for Kubernetes {
 
 /// What a refusal means. 404: the object is gone; 422 with the text of the fence: another run has taken over.
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no answer of the API server may pass")]
-fn judge(error: &kube::Error) -> Untold {
+pub(super) fn judge(error: &kube::Error) -> Untold {
     match error {
         kube::Error::Api(status) => {
             let text = format!("{} {}", status.code, status.message);

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Clock, Failure, Files, Kubernetes, Reporter, Untold, Watch, backup, probe, proof, purge,
+    Clock, Failure, Files, Kubernetes, Reporter, Untold, Watch, adopt, backup,
+    kubernetes::OfNamespace,
+    probe, proof, purge,
     report::{self, Findings},
     restore,
 };
@@ -148,10 +150,19 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let report = match places
         .and_then(|places| Ok((places.patient(Patience::default(), watch.token()), files.questions(&task.storage)?)))
     {
-        Ok((places, questions)) => match watch.race(probe::probe(task, &places, questions.as_ref(), &watch)).await {
-            Ok(report) => report,
-            Err(stopped) => probe::report(task, Err(stopped), watch.now()),
-        },
+        Ok((places, questions)) => {
+            let probed = async {
+                let report = probe::probe(task, &places, questions.as_ref(), &watch).await;
+                match backups(task).await {
+                    Some(backups) => adopt::import(task, report, &places, &backups, &watch).await,
+                    None => report,
+                }
+            };
+            match watch.race(probed).await {
+                Ok(report) => report,
+                Err(stopped) => probe::report(task, Err(stopped), watch.now()),
+            }
+        }
         Err(failure) => probe::report(task, Err(watch.ended(failure)), watch.now()),
     };
     match &report.said.reason {
@@ -159,6 +170,18 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
         None => tracing::info!("probed"),
     }
     finish(&watch, serde_json::to_value(&report), &report.said).await
+}
+
+/// The Backups of the task's namespace, if it has to do with them.
+async fn backups(task: &ProbeTask) -> Option<OfNamespace> {
+    task.imports?;
+    match kube::Client::try_default().await {
+        Ok(client) => Some(OfNamespace::new(client, &task.subject.namespace)),
+        Err(error) => {
+            tracing::error!(%error, "failed to find the API server");
+            None
+        }
+    }
 }
 
 async fn reporter(kind: &str, subject: &Subject) -> Option<Arc<dyn Reporter>> {

@@ -202,8 +202,8 @@ impl Model {
                 thing.changed();
             }
             Effect::WriteBoot(_) => unreachable!("a Backup has no boot files"),
-            Effect::GrantWorker if terminating => return Some(Refusal::NamespaceTerminating),
-            Effect::GrantWorker => {}
+            Effect::Grant(_) if terminating => return Some(Refusal::NamespaceTerminating),
+            Effect::Grant(_) => {}
             Effect::CreateJob(_) if terminating => return Some(Refusal::NamespaceTerminating),
             Effect::CreateJob(job) => {
                 let name = job.metadata.name.clone().unwrap();

@@ -117,7 +117,8 @@ async fn a_sweep_empties_its_own_folder_and_no_other() {
 async fn a_probe_says_what_a_store_can_do_and_holds() {
     let (full, incremental) = chain().await;
     full.repository.set("data/01a1fb90-0000-7000-8000-000000000001/1/tae/x", "x");
-    let task = ProbeTask { subject: subject(), storage: storage(), backups_over: "2, the last at noon".into() };
+    let task =
+        ProbeTask { subject: subject(), storage: storage(), backups_over: "2, the last at noon".into(), imports: None };
     let report = probe(&task, &places(&full.repository), None, &quiet()).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     let can = report.capabilities.unwrap();
@@ -134,14 +135,17 @@ async fn a_probe_says_what_a_store_can_do_and_holds() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_claims_an_empty_place_and_writes_nothing_where_it_may_not() {
     let fresh = Memory::new();
-    let mut task = ProbeTask { subject: subject(), storage: storage(), backups_over: String::new() };
+    let mut task = ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports: None };
     let report = probe(&task, &places(&fresh), None, &quiet()).await;
     assert_eq!((report.said.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
     task.storage.uid = "another".into();
     let calls = fresh.calls().len();
     let report = probe(&task, &places(&fresh), None, &quiet()).await;
-    assert_eq!(report.said.reason.as_deref(), Some("RepositoryForeign"), "{report:#?}");
-    let writes = |calls: &[String]| calls.iter().any(|c| !c.starts_with("read") && !c.starts_with("stat"));
+    assert_eq!((report.said.outcome, &report.capabilities), (Outcome::Succeeded, &None), "{report:#?}");
+    let told: Vec<_> = report.warnings.iter().map(|w| &*w.reason).collect();
+    assert_eq!((told, report.repository.map(|r| r.owner)), (vec!["RepositoryForeign"], Some("ns/main".into())));
+    let writes =
+        |calls: &[String]| calls.iter().any(|c| ["read", "stat", "list"].iter().all(|verb| !c.starts_with(verb)));
     assert!(!writes(&fresh.calls()[calls..]), "{:?}", &fresh.calls()[calls..]);
     let nowhere = probe(&task, &places(&Memory::without_bucket()), None, &quiet()).await;
     assert_eq!(nowhere.said.reason.as_deref(), Some("BucketNotFound"), "{nowhere:#?}");

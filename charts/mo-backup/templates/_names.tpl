@@ -8,6 +8,11 @@ mo-backup-operator
 mo-backup-worker
 {{- end }}
 
+{{/* The ServiceAccount of Jobs that deal with imported Backups, and its ClusterRole, by name in the program. */}}
+{{- define "mo-backup.catalog" -}}
+mo-backup-catalog
+{{- end }}
+
 {{/* The image of the operator and of its Jobs; the policy compares with the same text. */}}
 {{- define "mo-backup.image" -}}
 {{- if .Values.image.digest -}}
@@ -67,7 +72,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
   verbs: [get, create]
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [clusterroles]
-  resourceNames: [{{ include "mo-backup.worker" . }}]
+  resourceNames: [{{ include "mo-backup.worker" . }}, {{ include "mo-backup.catalog" . }}]
   verbs: [bind]
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -7,11 +7,15 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::{
     attempt, delete,
+    imported::{self, Asked},
     observe::{Base, Observed},
     plan::{self, Needs, finished},
 };
 use crate::{
-    api::{AccessMode, Address, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason},
+    api::{
+        AccessMode, Address, BackupPhase, BackupStoragePhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION,
+        Reason,
+    },
     controller::{
         act::FINALIZER,
         address::{self, Unknown},
@@ -63,6 +67,9 @@ fn choose(seen: &Observed, now: Timestamp) -> BackupDecision {
     }
     let open = open_record(&draft.status.run).cloned();
     let retry = open.is_none() && retry(seen, &mut draft);
+    if let Some(imported) = &backup.spec.imported {
+        return imported::decide(seen, imported, draft, Asked { cancel, retry });
+    }
     if finished(backup) && !(retry && draft.status.phase == Some(BackupPhase::Failed)) {
         return draft.restamped().then(Requeue::OnChange);
     }
@@ -139,7 +146,8 @@ fn ready_to_start(seen: &Observed) -> Result<Needs, Obstacle> {
     let condition =
         storage.status.iter().flat_map(|s| &s.run.conditions).find(|c| c.type_ == ConditionType::Ready.as_str());
     let is_ready = condition.is_some_and(|c| c.status == "True" && c.observed_generation == generation);
-    if !is_ready || storage.metadata.deletion_timestamp.is_some() {
+    let is_read = storage.status.as_ref().is_some_and(|s| s.phase == Some(BackupStoragePhase::ReadOnly));
+    if !is_ready || is_read || storage.metadata.deletion_timestamp.is_some() {
         let why = condition.map_or("it was not probed yet".into(), |c| format!("{}: {}", c.reason, c.message));
         return Err(passing(Reason::StorageNotReady, format!("BackupStorage {wanted} is not ready. {why}")));
     }
@@ -152,7 +160,11 @@ pub(super) fn needs(seen: &Observed) -> Result<Needs, Obstacle> {
 }
 
 fn address(seen: &Observed) -> Result<Address, Obstacle> {
-    address::address(&seen.backup.spec.cluster, &seen.named).map_err(|unknown| match unknown {
+    let Some(cluster) = &seen.backup.spec.cluster else {
+        let message = "an imported Backup never runs".into();
+        return Err(Obstacle::Permanent { reason: Reason::InvalidSpec, message });
+    };
+    address::address(cluster, &seen.named).map_err(|unknown| match unknown {
         Unknown::Passing(reason, message) => Obstacle::Passing { reason, message, look: Requeue::After(POLL) },
         Unknown::Invalid(why) => {
             Obstacle::Permanent { reason: Reason::InvalidSpec, message: format!("spec.cluster: {why}") }

@@ -93,7 +93,7 @@ fn settled(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
     if seen.backup.spec.hold {
         return draft.say(BackupPhase::Deleting, Standing::Held, Reason::Held, "").then(Requeue::OnChange);
     }
-    let ran = draft.status.run.attempt > 0;
+    let ran = draft.status.run.attempt > 0 || seen.backup.spec.imported.is_some();
     let last = draft.status.run.attempts.last().map(|r| (errand(&seen.backup, r), r.clone()));
     let purged = last.as_ref().is_some_and(|(errand, r)| *errand == Errand::Purge && is(r, Reason::Completed));
     match (seen.backup.spec.deletion_policy, last) {

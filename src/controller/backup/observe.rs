@@ -68,6 +68,10 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     let (Some(namespace), Some(name)) = (&cached.metadata.namespace, &cached.metadata.name) else { return Ok(None) };
     let Some(backup) = look::get::<Backup>(&ctx.client, namespace, name).await? else { return Ok(None) };
     let storage = look::get::<BackupStorage>(&ctx.client, namespace, &backup.spec.storage).await?;
+    if backup.spec.imported.is_some() && backup.metadata.deletion_timestamp.is_none() {
+        // It never runs, and a repository can have thousands.
+        return Ok(Some(Observed { storage, ..nothing(backup) }));
+    }
     let base = match &backup.spec.base {
         None => Base::NotNamed,
         Some(base) => match look::get::<Backup>(&ctx.client, namespace, base).await? {
@@ -85,7 +89,7 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     let workers = look::workers(&ctx.client, &backup, open.map(|r| &*r.job)).await?;
     // While its Job is at work nothing else can begin.
     let at_work = open.is_some_and(|r| workers.jobs.iter().any(|j| j.name == r.job && j.end.is_none()));
-    let named = match &backup.spec.cluster.matrix_one_cluster {
+    let named = match backup.spec.cluster.as_ref().and_then(|c| c.matrix_one_cluster.as_ref()) {
         Some(named) if !at_work && backup.metadata.deletion_timestamp.is_none() => {
             look::matrix_one_cluster(&ctx.client, namespace, &named.name).await?
         }

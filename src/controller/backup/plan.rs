@@ -39,7 +39,9 @@ pub fn finished(backup: &Backup) -> bool {
     let Some(status) = &backup.status else { return false };
     match status.phase {
         Some(BackupPhase::Completed) => true,
-        Some(BackupPhase::Failed) => status.run.attempt > 0 || cancelled(&status.run.conditions),
+        Some(BackupPhase::Failed) => {
+            status.run.attempt > 0 || backup.spec.imported.is_some() || cancelled(&status.run.conditions)
+        }
         None
         | Some(
             BackupPhase::Pending
@@ -111,7 +113,7 @@ pub fn backup_job(seen: &Observed, needs: &Needs, attempt: i32) -> Result<Job, I
     let number = u32::try_from(attempt).unwrap_or(0);
     let Needs { address, base } = needs;
     let task = Task::Backup(Box::new(BackupTask::for_attempt(&seen.backup, address, storage, *base, number)?));
-    render(seen, Some(storage), &task, limits, Some(&seen.backup.spec.cluster))
+    render(seen, Some(storage), &task, limits, seen.backup.spec.cluster.as_ref())
 }
 
 /// The Job of an attempt to purge.

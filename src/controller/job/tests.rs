@@ -35,7 +35,7 @@ fn backup(change: impl FnOnce(&mut Value)) -> Backup {
 }
 
 fn render(backup: &Backup, storage: &BackupStorage) -> Value {
-    let address = backup.spec.cluster.address.as_ref().unwrap();
+    let address = backup.spec.cluster.as_ref().unwrap().address.as_ref().unwrap();
     let task = Task::Backup(Box::new(BackupTask::for_attempt(backup, address, storage, None, 2).unwrap()));
     let image = WorkerImage { image: "mo-backup:1".into(), pull_policy: Some("IfNotPresent".into()) };
     let plan = JobPlan {
@@ -43,7 +43,7 @@ fn render(backup: &Backup, storage: &BackupStorage) -> Value {
         options: &backup.spec.job,
         image: &image,
         deadline: Duration::from_hours(25),
-        cluster: Some(&backup.spec.cluster),
+        cluster: backup.spec.cluster.as_ref(),
         storage: Some(&storage.spec),
         staging: backup.spec.staging.as_ref().map(|s| &s.volume),
         target: None,

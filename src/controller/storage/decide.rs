@@ -9,7 +9,7 @@ use super::{Users, observe::Observed};
 use crate::{
     api::{
         AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION, Reason,
-        RunStatus, StorageReport,
+        RunStatus, StorageReport, Warning,
     },
     controller::{
         course::{self, POLL, SOON, drop_others, make, note, order_stop, put_on_record},
@@ -78,9 +78,16 @@ fn due(storage: &BackupStorage, users: &Users) -> Option<Timestamp> {
             let probed =
                 last.and_then(|a| a.start_time.as_ref().or(a.end_time.as_ref())).map_or(Timestamp::MIN, |t| t.0);
             let every = duration("spec.probeEvery", &storage.spec.probe_every).unwrap_or(DAY);
-            let counted = status.report.as_ref().is_some_and(|r| r.backups_over == users.words());
+            let report = status.report.as_ref();
+            let counted = report.is_some_and(|r| r.backups_over == users.words());
+            let hindered = report.is_some_and(|r| warning(r, Reason::AdoptionRefused).is_some());
             let routine = after(probed, every);
-            Some(if counted { routine } else { routine.min(recount(probed, users)) })
+            let recount = if counted { routine } else { routine.min(recount(probed, users)) };
+            Some(match (hindered, users.awaited > 0) {
+                (true, _) => recount.min(after(probed, WHILE_BUSY)),
+                (false, true) => recount.min(after(probed, APART)),
+                (false, false) => recount,
+            })
         }
         Some(BackupStoragePhase::Failed) => {
             // A spec that no probe can follow waits for a change of the spec.
@@ -90,6 +97,10 @@ fn due(storage: &BackupStorage, users: &Users) -> Option<Timestamp> {
             Some(after(ended, wait(&status.run, permanent)))
         }
     }
+}
+
+fn warning(report: &StorageReport, reason: Reason) -> Option<&Warning> {
+    report.warnings.iter().find(|w| w.reason == reason.as_str())
 }
 
 /// When to count again after Backups have ended or gone.
@@ -163,7 +174,8 @@ fn fence(storage: &BackupStorage, attempt: i32) -> String {
 fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let storage = &seen.storage;
     let number = u32::try_from(attempt).unwrap_or(0);
-    let task = Task::Probe(Box::new(ProbeTask::for_attempt(storage, seen.users.words(), number)?));
+    let task =
+        Task::Probe(Box::new(ProbeTask::for_attempt(storage, seen.users.words(), seen.users.awaited > 0, number)?));
     let plan = JobPlan {
         task: &task,
         options: &storage.spec.job,
@@ -233,14 +245,24 @@ fn judged(
         Verdict::Done => {
             draft.close(Reason::StorageReady, None);
             draft.status.run.end_time = Some(Time(draft.now));
-            let (phase, message) = match seen.storage.spec.access_mode {
-                AccessMode::ReadWrite => (BackupStoragePhase::Ready, Reason::StorageReady.meaning()),
-                AccessMode::ReadOnly => (BackupStoragePhase::ReadOnly, "Backups can be read from here."),
+            let foreign = report.is_some_and(|r| warning(r, Reason::RepositoryForeign).is_some());
+            let (phase, reason, message) = match (seen.storage.spec.access_mode, foreign) {
+                (_, true) => {
+                    (BackupStoragePhase::ReadOnly, Reason::RepositoryForeign, "Backups can only be read here.")
+                }
+                (AccessMode::ReadWrite, false) => {
+                    (BackupStoragePhase::Ready, Reason::StorageReady, Reason::StorageReady.meaning())
+                }
+                (AccessMode::ReadOnly, false) => {
+                    (BackupStoragePhase::ReadOnly, Reason::StorageReady, "Backups can be read from here.")
+                }
             };
+            let made = report.and_then(|r| r.adoption.as_ref()).map_or(0, |a| a.made);
+            let made = if made > 0 { format!(" Made {made} Backups of what was found.") } else { String::new() };
             let warnings = report.iter().flat_map(|r| &r.warnings).map(|w| format!(" Note: {}", w.message));
-            let message = format!("{message}{}", warnings.collect::<String>());
+            let message = format!("{message}{made}{}", warnings.collect::<String>());
             // Backups that have ended meanwhile are seen by the next look.
-            draft.say(phase, Standing::Done, Reason::StorageReady, &message).then(Requeue::After(APART))
+            draft.say(phase, Standing::Done, reason, &message).then(Requeue::After(APART))
         }
         Verdict::Again(reason, message) | Verdict::Never(reason, message) => {
             draft.close(reason, Some(&message));

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::{api::Backup, controller::run::open_record};
+use crate::{
+    api::Backup,
+    controller::{backup::is_awaited, run::open_record},
+};
 
 /// What is known of the Backups that name a storage. What they left in the repository was counted by a probe; when other
 /// Backups are over than the probe knew of, its counts are old.
@@ -14,12 +17,15 @@ pub struct Users {
     pub last: Option<Timestamp>,
     /// An attempt is under way.
     pub busy: bool,
+    /// Imported Backups that a probe is to look up.
+    pub awaited: usize,
 }
 
 impl Users {
     /// Adds a Backup.
     pub fn add(&mut self, backup: &Backup) {
         let Some(status) = &backup.status else { return };
+        self.awaited += usize::from(is_awaited(backup));
         self.busy |= open_record(&status.run).is_some();
         let ended = status.run.attempts.iter().filter_map(|a| a.end_time.as_ref()).map(|t| t.0).max();
         if ended.is_some() {

@@ -27,7 +27,13 @@ fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
 fn none(_: &mut Value) {}
 
 fn attempt(backup: &Backup, storage: &BackupStorage, number: u32) -> Result<BackupTask, InvalidSpec> {
-    BackupTask::for_attempt(backup, backup.spec.cluster.address.as_ref().unwrap(), storage, None, number)
+    BackupTask::for_attempt(
+        backup,
+        backup.spec.cluster.as_ref().unwrap().address.as_ref().unwrap(),
+        storage,
+        None,
+        number,
+    )
 }
 
 #[rstest]
@@ -110,6 +116,6 @@ fn a_volume_needs_a_server_path_for_the_server_to_write_there() {
 #[case::no_region(|o: &mut Value| o["spec"]["s3"]["region"] = json!(""))]
 #[case::no_interval(|o: &mut Value| o["spec"]["probeEvery"] = json!("daily"))]
 fn an_impossible_storage_is_refused(#[case] change: fn(&mut Value)) {
-    let refused = ProbeTask::for_attempt(&storage(change), String::new(), 1).unwrap_err();
+    let refused = ProbeTask::for_attempt(&storage(change), String::new(), false, 1).unwrap_err();
     assert_eq!(refused.reason(), Reason::InvalidSpec);
 }

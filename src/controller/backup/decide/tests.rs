@@ -76,7 +76,7 @@ fn what_stands_before_the_first_attempt(
 #[test]
 fn the_finalizer_and_the_rights_come_before_the_job() {
     let decision = decide(&seen(backup(none), Some(storage(none))), now());
-    assert!(matches!(&*decision.effects, [Effect::Hold, Effect::GrantWorker, Effect::CreateJob(_)]), "{decision:?}");
+    assert!(matches!(&*decision.effects, [Effect::Hold, Effect::Grant(_), Effect::CreateJob(_)]), "{decision:?}");
     assert_eq!(decision.status.run.run.as_deref(), Some("00000000-0000-4000-8000-000000000001-1"));
 }
 

@@ -2,7 +2,11 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::controller::{decision::Effect, job::WorkerImage, seen::Workers};
+use crate::controller::{
+    decision::Effect,
+    job::{Account, WorkerImage},
+    seen::Workers,
+};
 
 fn t(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -41,6 +45,58 @@ fn decided_with(storage: BackupStorage, users: Users, now: i64) -> StorageDecisi
 
 fn probes(decision: &StorageDecision) -> bool {
     decision.effects.iter().any(|e| matches!(e, Effect::CreateJob(_)))
+}
+
+#[rstest]
+#[case::too_early(29, 1, json!([]), false)]
+#[case::due(30, 1, json!([]), true)]
+#[case::nobody_waits(30, 0, json!([]), false)]
+#[case::refused_a_while_ago(599, 1, json!([{"reason": "AdoptionRefused", "message": "quota"}]), false)]
+#[case::refused_long_ago(600, 0, json!([{"reason": "AdoptionRefused", "message": "quota"}]), true)]
+fn imported_backups_are_looked_up(
+    #[case] now: i64,
+    #[case] awaited: usize,
+    #[case] warnings: Value,
+    #[case] expected: bool,
+) {
+    let storage = storage(|o| {
+        o["status"] = probed("Ready", 1, "StorageReady");
+        o["status"]["report"]["warnings"] = warnings;
+    });
+    let users = Users { awaited, ..Users::default() };
+    assert_eq!(at_rest(&storage, &users, t(now)), !expected);
+    let decision = decided_with(storage, users, now);
+    assert_eq!(probes(&decision), expected);
+    let account = if awaited > 0 { Account::Catalog } else { Account::Worker };
+    assert_eq!(decision.effects.contains(&Effect::Grant(account)), expected, "{:?}", decision.effects);
+}
+
+#[rstest]
+#[case("None", Account::Worker)]
+#[case("All", Account::Catalog)]
+fn who_adopts_may_make_backups_and_nobody_else(#[case] adopt: &str, #[case] account: Account) {
+    let decision = decided(storage(|o| o["spec"]["adopt"] = json!(adopt)), 0);
+    let jobs = decision.effects.iter().filter_map(|e| if let Effect::CreateJob(job) = e { Some(job) } else { None });
+    assert!(jobs.map(|job| Account::of_job(job)).eq([account]));
+}
+
+/// The repository of another cluster can be read, and what is waiting to be written there is told why it waits.
+#[test]
+fn a_foreign_repository_is_ready_to_be_read() {
+    let decision = decided(
+        storage(|o| {
+            o["spec"]["adopt"] = json!("All");
+            o["status"] = json!({"phase": "Probing", "attempt": 1, "observedGeneration": 1, "run": "uid-1",
+                "attempts": [{"number": 1, "job": "st-probe-1", "jobUid": "j"}],
+                "report": {"run": "uid-1", "outcome": "Succeeded", "adoption": {"made": 3},
+                    "warnings": [{"reason": "RepositoryForeign", "message": "it belongs to old/bucket"}]}});
+        }),
+        5,
+    );
+    assert_eq!(decision.status.phase, Some(BackupStoragePhase::ReadOnly));
+    let ready = decision.status.run.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!((&*ready.status, &*ready.reason), ("True", "RepositoryForeign"));
+    assert!(ready.message.contains("old/bucket") && ready.message.contains("Made 3 Backups"), "{}", ready.message);
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! Imported Backups: those that are waited for are looked up in the repository, and what has no Backup gets one, if its
+//! storage says so.
+//!
+//! The catalogue is read first, the Backups after it, and each entry once more before a Backup is made of it. So a backup
+//! that was committed by the time of the first look has its Backup in the list, unless that is gone; and where its data went
+//! with it, the entry is gone by the second look. No backup gets two.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{
+    Failure, Place, Places, Untold, Watch,
+    inventory::belongs,
+    kubernetes::{Backups, Known, Made},
+    report,
+    watch::signed,
+};
+use crate::{
+    api::{Adoption, BackupReport, Reason, StorageReport, Warning},
+    plan::{BackupId, Catalog, Digest, RepositoryId},
+    store::{self, Objects, catalog},
+    task::{ImportTask, ProbeTask},
+};
+
+/// Objects made or reported at the same time.
+const AT_ONCE: usize = 8;
+
+/// Why imported Backups were not dealt with.
+#[derive(Debug)]
+enum Hindrance {
+    /// The repository.
+    Failed(Failure),
+    /// The API server.
+    Untold(Untold),
+}
+
+impl From<Untold> for Hindrance {
+    fn from(untold: Untold) -> Self {
+        Self::Untold(untold)
+    }
+}
+
+/// Does for imported Backups what the task says, after a probe that went well. That the API server does not let it is said
+/// in a warning: backups can be written and read all the same.
+pub async fn import(
+    task: &ProbeTask,
+    probed: StorageReport,
+    places: &Places,
+    backups: &dyn Backups,
+    watch: &Watch,
+) -> StorageReport {
+    let Some(imports) = task.imports.filter(|_| probed.said.reason.is_none()) else { return probed };
+    match deal_with(imports, &task.storage.name, places, backups).await {
+        Ok(adoption) if adoption == Adoption::default() => probed,
+        Ok(adoption) => StorageReport { adoption: Some(adoption), ..probed },
+        Err(Hindrance::Failed(failure)) => {
+            StorageReport { said: watch.ended(failure).said(&probed.said.run), ..probed }
+        }
+        Err(Hindrance::Untold(untold)) => {
+            let message = format!("{untold}. {}", Reason::AdoptionRefused.remedy());
+            let mut warnings = probed.warnings;
+            warnings.push(Warning { reason: Reason::AdoptionRefused.as_str().into(), message });
+            StorageReport { warnings, ..probed }
+        }
+    }
+}
+
+async fn deal_with(
+    imports: ImportTask,
+    storage: &str,
+    places: &Places,
+    backups: &dyn Backups,
+) -> Result<Adoption, Hindrance> {
+    let look = Look::begin(places).await?;
+    let found = if imports.adopt { look.ids().await? } else { Vec::new() };
+    let there = backups.list().await?;
+    let known: HashSet<BackupId> = there.iter().flat_map(|known| known.ids.iter().copied()).collect();
+    let missing = found.into_iter().filter(|id| !known.contains(id));
+    let made = stream::iter(missing).map(|id| look.adopt(id, storage, backups)).buffer_unordered(AT_ONCE);
+    let made: u64 = made.try_fold(0, async |sum, made| Ok(sum + u64::from(made == Made::New))).await?;
+    let waiting = there.iter().filter(|known| known.storage == storage && known.awaited.is_some());
+    let told = stream::iter(waiting).map(|known| look.tell(known, backups)).buffer_unordered(AT_ONCE);
+    let (found, refused): (u64, u64) = told
+        .try_fold((0, 0), async |(found, refused), is_found| {
+            Ok((found + u64::from(is_found), refused + u64::from(!is_found)))
+        })
+        .await?;
+    Ok(Adoption { made: signed(made), found: signed(found), refused: signed(refused) })
+}
+
+/// A repository that is looked through.
+struct Look<'a> {
+    repository: &'a dyn Objects,
+    kind: Place,
+    here: Option<RepositoryId>,
+}
+
+impl<'a> Look<'a> {
+    async fn begin(places: &'a Places) -> Result<Self, Hindrance> {
+        let (repository, kind) = (&*places.repository, places.kind);
+        let marker = catalog::marker(repository).await.map_err(|e| failed(kind, &e))?;
+        Ok(Self { repository, kind, here: marker.map(|m| m.repository) })
+    }
+
+    /// Every backup of this repository.
+    async fn ids(&self) -> Result<Vec<BackupId>, Hindrance> {
+        let mut ids = Vec::new();
+        let add = |found: Result<Catalog, store::Failure>| {
+            ids.extend(found.ok().filter(|c| belongs(c, self.here)).map(|c| c.id))
+        };
+        catalog::each(self.repository, add).await.map_err(|e| failed(self.kind, &e))?;
+        Ok(ids)
+    }
+
+    async fn adopt(&self, id: BackupId, storage: &str, backups: &dyn Backups) -> Result<Made, Hindrance> {
+        match catalog::read(self.repository, id).await {
+            Ok(Some(_)) => Ok(backups.create(id, storage).await?),
+            // Its Backup was deleted, and its data with it.
+            Ok(None) => Ok(Made::NotNeeded),
+            Err(e) => Err(failed(self.kind, &e)),
+        }
+    }
+
+    /// Fills the report of an imported Backup. Whether the repository has it.
+    async fn tell(&self, known: &Known, backups: &dyn Backups) -> Result<bool, Hindrance> {
+        let (Some(run), Some(id)) = (&known.awaited, known.ids.first()) else { return Ok(false) };
+        let report = match self.find(*id).await {
+            Ok(found) => report::imported(run, &found),
+            Err(Lookup::Refused(failure)) => {
+                BackupReport { said: failure.said(run), id: Some(id.to_string()), ..BackupReport::default() }
+            }
+            Err(Lookup::Hindered(failure)) => return Err(Hindrance::Failed(failure)),
+        };
+        let is_found = report.said.reason.is_none();
+        match backups.report(known, &report).await {
+            Ok(()) => Ok(is_found),
+            // Deleted meanwhile, or to be looked up once more.
+            Err(Untold::Superseded(_)) => Ok(is_found),
+            Err(untold @ (Untold::Later(_) | Untold::Refused(_))) => Err(untold.into()),
+        }
+    }
+
+    async fn find(&self, id: BackupId) -> Result<(Catalog, Digest), Lookup> {
+        let said = |reason, detail: String| Lookup::Refused(Failure::new(reason, detail));
+        match catalog::stored(self.repository, id).await {
+            Ok(Some(found)) if belongs(&found.0, self.here) => Ok(found),
+            Ok(Some(_)) => Err(said(Reason::BackupForeign, format!("backup {id} was written for another repository"))),
+            Ok(None) => Err(said(Reason::BackupNotFound, format!("{} does not exist", store::Key::catalog(id)))),
+            Err(store::Failure::Store(e)) => Err(Lookup::Hindered(Failure::of_store(self.kind, &e))),
+            Err(e) => Err(Lookup::Refused(Failure::of_repository(self.kind, &e))),
+        }
+    }
+}
+
+/// Why a backup was not found.
+enum Lookup {
+    /// The repository says so.
+    Refused(Failure),
+    /// The repository cannot be asked.
+    Hindered(Failure),
+}
+
+fn failed(kind: Place, failure: &store::Failure) -> Hindrance {
+    Hindrance::Failed(Failure::of_repository(kind, failure))
+}
