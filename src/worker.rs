@@ -24,6 +24,7 @@ mod resolve;
 mod restore;
 mod run;
 mod sequence;
+mod server_files;
 mod soon;
 mod statement;
 mod take;

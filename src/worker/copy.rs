@@ -2,11 +2,7 @@
 
 use std::iter;
 
-use super::{
-    Failure,
-    backup::Attempt,
-    resolve::{Folder, incomplete},
-};
+use super::{Failure, backup::Attempt, resolve::Folder, server_files::incomplete};
 use crate::{
     plan::{CopiedRow, Digest, Entry, Framing, Resolved, RowId},
     store::{

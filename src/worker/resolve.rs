@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use futures::TryStreamExt as _;
-use sha2::{Digest as _, Sha256};
 
-use super::{Failure, Place, backup::Attempt, trouble::Trouble};
+use super::{
+    Failure, Place,
+    backup::Attempt,
+    server_files::{Flaw, HK_DATA, ServerFiles},
+    trouble::Trouble,
+};
 use crate::{
     api::Reason,
     plan::{
-        self, AttemptDir, Catalog, Digest, Entry, Framing, MoMeta, TaeList, TaeListReader, TaeSum,
+        AttemptDir, Catalog, Entry, Framing, MoMeta, TaeList, TaeSum,
         resolve::{Resolved, Resolver},
-        server_files::SMALL_MAX,
     },
-    store::{
-        self, Key, Objects, Prefix, Problem, catalog,
-        framing::{self, BadFrame, Deframer},
-    },
+    store::{self, Key, Objects, Prefix, catalog},
 };
 
 /// A finished BACKUP, as its files say.
@@ -30,11 +30,6 @@ pub(super) struct Left {
     /// `mo_meta`, `config/…`, `hakeeper/hk_data`, `tae/tae_list`, `tae/tae_sum`, with digests that their companions
     /// confirm.
     pub files: Vec<Entry>,
-}
-
-struct Small {
-    content: Vec<u8>,
-    entry: Entry,
 }
 
 /// The folder that the server has written to.
@@ -80,18 +75,7 @@ impl Folder<'_> {
 
     /// Reads and resolves what was left.
     pub(super) async fn resolve(&self, base: Option<&Catalog>) -> Result<Left, Trouble> {
-        let (_, framing) = self.companion("tae/tae_sum").await?;
-        let meta = self.small("mo_meta", Framing::Raw).await?;
-        let MoMeta { config, server_version: _ } = MoMeta::parse(&meta.content).map_err(|e| incomplete(&e))?;
-        let sum = self.small("tae/tae_sum", framing).await?;
-        let list_file = self.list(framing).await?;
-        let keys = self.small("hakeeper/hk_data", framing).await?;
-        let mut files = vec![meta.entry, sum.entry, list_file.0, keys.entry];
-        for path in &config {
-            files.push(self.small(path, Framing::Raw).await?.entry);
-        }
-        let sum = TaeSum::parse(&sum.content).map_err(|e| incomplete(&e))?;
-        let list = list_file.1;
+        let (framing, sum, list, files) = self.files().await.map_err(|flaw| self.told(&flaw))?;
         if sum.bytes != list.bytes() {
             let detail = format!("tae/tae_list adds up to {} bytes, tae/tae_sum says {}", list.bytes(), sum.bytes);
             return Err(Failure::new(Reason::BackupIncomplete, detail).into());
@@ -100,81 +84,25 @@ impl Folder<'_> {
         Ok(Left { framing, sum, resolved, files })
     }
 
-    /// The digest in a file's companion, and how the tree is framed.
-    async fn companion(&self, path: &str) -> Result<(Digest, Framing), Failure> {
-        let name = format!("{path}.sha256");
-        let stored = self.stored(&name).await?;
-        framing::digest_file(&stored)
-            .map_err(|e| Failure::new(Reason::ObjectCorrupted, format!("failed to read {name}: {e}")))
-    }
-
-    /// A small file as it is stored.
-    async fn stored(&self, path: &str) -> Result<Vec<u8>, Failure> {
-        let key = self.key(path);
-        let size = self.objects.stat(&key).await.map_err(|e| self.failed(&e))?.ok_or_else(|| missing(path))?;
-        // Frames add a five hundredth.
-        if size > 2 * SMALL_MAX as u64 {
-            return Err(Failure::new(Reason::BackupIncomplete, format!("{path} has {size} bytes, far too many")));
+    async fn files(&self) -> Result<(Framing, TaeSum, TaeList, Vec<Entry>), Flaw> {
+        let folder = ServerFiles { objects: self.objects, key: |path: &str| self.key(path) };
+        let (_, framing) = folder.companion("tae/tae_sum").await?;
+        let meta = folder.small("mo_meta", Framing::Raw).await?;
+        let MoMeta { config, server_version: _ } = MoMeta::parse(&meta.content)?;
+        let sum = folder.small("tae/tae_sum", framing).await?;
+        let (list_file, list) = folder.list(framing).await?;
+        let ids = folder.small(HK_DATA, framing).await?;
+        let mut files = vec![meta.entry, sum.entry, list_file, ids.entry];
+        for path in &config {
+            files.push(folder.small(path, Framing::Raw).await?.entry);
         }
-        let pieces = self.objects.read(&key, None).await.map_err(|e| self.failed(&e))?;
-        Ok(pieces.try_collect::<Vec<_>>().await.map_err(|e| self.failed(&e))?.concat())
+        Ok((framing, TaeSum::parse(&sum.content)?, list, files))
     }
 
-    /// A small file, its content as its companion says.
-    async fn small(&self, path: &str, framed: Framing) -> Result<Small, Failure> {
-        let stored = self.stored(path).await?;
-        let corrupted = |e: BadFrame| Failure::new(Reason::ObjectCorrupted, format!("failed to read {path}: {e}"));
-        let content = match framed {
-            Framing::Raw => stored,
-            Framing::Crc2048 => {
-                let mut deframer = Deframer::default();
-                let mut content = deframer.push(&stored).map_err(corrupted)?.to_vec();
-                content.extend_from_slice(&deframer.finish().map_err(corrupted)?);
-                content
-            }
-        };
-        let sha256 = Digest(Sha256::digest(&content).into());
-        self.confirm(path, sha256).await?;
-        let entry = Entry { path: path.into(), size: content.len() as u64, sha256, from: 0 };
-        Ok(Small { content, entry })
-    }
-
-    async fn confirm(&self, path: &str, found: Digest) -> Result<(), Failure> {
-        let (said, _) = self.companion(path).await?;
-        if said == found {
-            return Ok(());
-        }
-        let detail = format!("the SHA-256 of {path} is {found}, its companion says {said}");
-        Err(Failure::new(Reason::ObjectCorrupted, detail))
-    }
-
-    /// Reads the list in a stream: it can be large.
-    async fn list(&self, framed: Framing) -> Result<(Entry, TaeList), Failure> {
-        let path = "tae/tae_list";
-        let corrupted = |e: BadFrame| Failure::new(Reason::ObjectCorrupted, format!("failed to read {path}: {e}"));
-        let mut pieces = self
-            .objects
-            .read(&self.key(path), None)
-            .await
-            .map_err(|e| if e.problem == Problem::Missing { missing(path) } else { self.failed(&e) })?;
-        let (mut reader, mut deframer) = (TaeListReader::default(), Deframer::default());
-        let (mut hasher, mut size) = (Sha256::new(), 0);
-        let mut take = |content: &[u8]| {
-            hasher.update(content);
-            size += content.len() as u64;
-            reader.push(content).map_err(|e| incomplete(&e))
-        };
-        while let Some(piece) = pieces.try_next().await.map_err(|e| self.failed(&e))? {
-            match framed {
-                Framing::Raw => take(&piece)?,
-                Framing::Crc2048 => take(&deframer.push(&piece).map_err(corrupted)?)?,
-            }
-        }
-        take(&deframer.finish().map_err(corrupted)?)?;
-        let sha256 = Digest(hasher.finalize().into());
-        self.confirm(path, sha256).await?;
-        let list = reader.finish().map_err(|e| incomplete(&e))?;
-        Ok((Entry { path: path.into(), size, sha256, from: 0 }, list))
+    fn told(&self, flaw: &Flaw) -> Failure {
+        let prefix = self.prefix();
+        let name = |key: &Key| key.below(&prefix).unwrap_or(key.as_str()).to_owned();
+        flaw.told(name, |e| self.failed(e), |key| missing(&name(key)))
     }
 
     async fn join(&self, list: TaeList, base: Option<&Catalog>) -> Result<Resolved, Trouble> {
@@ -196,14 +124,4 @@ impl Folder<'_> {
 fn missing(path: &str) -> Failure {
     let reason = if path.starts_with("config/") { Reason::ObjectMissing } else { Reason::BackupIncomplete };
     Failure::new(reason, format!("{path} is missing"))
-}
-
-/// What a damaged file of the server means.
-pub(super) fn incomplete(error: &plan::Error) -> Failure {
-    let reason = match error {
-        plan::Error::Damaged { .. } => Reason::BackupIncomplete,
-        plan::Error::Differs { .. } => Reason::ObjectCorrupted,
-        plan::Error::Unwritable { .. } => Reason::Internal,
-    };
-    Failure::new(reason, error.to_string())
 }

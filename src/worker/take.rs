@@ -10,8 +10,9 @@ use super::{
     ground::Ground,
     method,
     report::{Findings, Taken},
-    resolve::{Folder, Left, incomplete},
+    resolve::{Folder, Left},
     sequence::{self, Sequence},
+    server_files::incomplete,
     statement::Ended,
     trouble::Trouble,
 };

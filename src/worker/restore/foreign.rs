@@ -9,22 +9,18 @@ use super::{
 };
 use crate::{
     api::Reason,
-    plan::{Chain, Digest, Entry, Framing, Link, MoMeta, Placed, TaeList, TaeListReader, TaeSum, Timestamp},
+    plan::{Chain, Digest, Entry, Framing, Link, MoMeta, Placed, TaeList, TaeSum, Timestamp},
     store::{
-        self, Key, Problem, framing,
-        framing::{BadFrame, Deframer},
+        self, Key, framing,
         presence::Fault,
         transfer::{Load, Moved},
     },
-    worker::{Failure, resolve},
+    worker::{
+        Failure,
+        server_files::{self, Flaw, HK_DATA, ServerFiles},
+    },
 };
 
-/// The file with the ids.
-const HK_DATA: &str = "hakeeper/hk_data";
-/// MatrixOne's list.
-const LIST: &str = "tae/tae_list";
-/// Largest small file as it is stored, in bytes: frames add a five hundredth.
-const STORED_MAX: u64 = 2 * crate::plan::server_files::SMALL_MAX as u64;
 /// Faults that are told of all.
 const NAMED: usize = 5;
 
@@ -85,7 +81,7 @@ fn lasting(reason: Reason, detail: impl Into<String>) -> Failure {
 
 /// What the server's files say wrong, in the words of a restore.
 fn damaged(folder: &str, error: &crate::plan::Error) -> Failure {
-    let told = resolve::incomplete(error);
+    let told = server_files::incomplete(error);
     lasting(told.reason, format!("{} (folder {folder})", told.detail))
 }
 
@@ -119,13 +115,13 @@ impl Attempt<'_> {
             );
             return Err(lasting(Reason::ObjectMissing, detail));
         }
-        let (content, sha256) = self.small(&last.path, HK_DATA, last.framing).await?;
-        let hk_data = Entry { path: HK_DATA.into(), size: content.len() as u64, sha256, from: 0 };
+        let hk_data = self.files(&last.path).small(HK_DATA, last.framing).await;
+        let hk_data = hk_data.map_err(|flaw| self.told(&last.path, &flaw))?.entry;
         let mut hasher = Sha256::new();
         for folder in &folders {
             hasher.update(folder.list.0);
         }
-        hasher.update(sha256.0);
+        hasher.update(hk_data.sha256.0);
         Ok(Chosen {
             name: last.path.clone(),
             list: Digest(hasher.finalize().into()),
@@ -135,96 +131,43 @@ impl Attempt<'_> {
         })
     }
 
+    fn files<'b>(&'b self, folder: &'b str) -> ServerFiles<'b, impl Fn(&str) -> Key + Sync + 'b> {
+        ServerFiles { objects: self.source, key: move |path: &str| Key::foreign(folder, path) }
+    }
+
+    /// What is wrong with a folder stays wrong; what is wrong with the store need not.
+    fn told(&self, folder: &str, flaw: &Flaw) -> Failure {
+        match flaw {
+            Flaw::Store(e) => self.source_failure(&e.clone().into()),
+            Flaw::Content(e) => damaged(folder, e),
+            Flaw::Missing(_) | Flaw::Large(..) | Flaw::Frames(..) | Flaw::Other(..) => {
+                let told = flaw.told(ToString::to_string, |e| self.source_failure(&e.clone().into()), absent);
+                Failure { retryable: false, ..told }
+            }
+        }
+    }
+
     /// Reads what a folder says about itself.
     async fn folder(&self, path: &str) -> Result<(Folder, TaeList), Failure> {
-        // Written last: without it the server has not finished.
-        let (meta, _) = self.small(path, "mo_meta", Framing::Raw).await?;
-        let meta = MoMeta::parse(&meta).map_err(|e| damaged(path, &e))?;
-        let (_, framing) = self.companion(path, "tae/tae_sum").await?;
-        let (sum, _) = self.small(path, "tae/tae_sum", framing).await?;
-        let sum = TaeSum::parse(&sum).map_err(|e| damaged(path, &e))?;
-        let (list, sha256) = self.list(path, framing).await?;
+        let (folder, sum, list) = self.parts(path).await.map_err(|flaw| self.told(path, &flaw))?;
         if sum.bytes != list.bytes() {
-            let detail = format!("{path}/{LIST} adds up to {} bytes, its tae_sum says {}", list.bytes(), sum.bytes);
+            let detail =
+                format!("{path}/tae/tae_list adds up to {} bytes, its tae_sum says {}", list.bytes(), sum.bytes);
             return Err(lasting(Reason::BackupIncomplete, detail));
         }
-        let MoMeta { server_version, config: _ } = meta;
-        let (path, backup_ts) = (path.to_owned(), sum.backup_ts);
-        Ok((Folder { path, framing, backup_ts, server_version, list: sha256 }, list))
+        Ok((folder, list))
     }
 
-    /// The digest in a file's companion, and how the tree is framed.
-    async fn companion(&self, folder: &str, path: &str) -> Result<(Digest, Framing), Failure> {
-        let key = Key::foreign(folder, &format!("{path}.sha256"));
-        let stored = self.stored(&key).await?;
-        framing::digest_file(&stored)
-            .map_err(|e| lasting(Reason::ObjectCorrupted, format!("failed to read {key}: {e}")))
-    }
-
-    /// A small file as it is stored.
-    async fn stored(&self, key: &Key) -> Result<Vec<u8>, Failure> {
-        let failed = |e: store::Error| self.source_failure(&e.into());
-        match self.source.stat(key).await.map_err(failed)? {
-            None => Err(absent(key)),
-            Some(size) if size > STORED_MAX => {
-                Err(lasting(Reason::BackupIncomplete, format!("{key} has {size} bytes, far too many")))
-            }
-            Some(_) => {
-                let pieces = self.source.read(key, None).await.map_err(failed)?;
-                Ok(pieces.try_collect::<Vec<_>>().await.map_err(failed)?.concat())
-            }
-        }
-    }
-
-    /// A small file, its content as its companion says.
-    async fn small(&self, folder: &str, path: &str, framed: Framing) -> Result<(Vec<u8>, Digest), Failure> {
-        let key = Key::foreign(folder, path);
-        let stored = self.stored(&key).await?;
-        let content = match framed {
-            Framing::Raw => stored,
-            Framing::Crc2048 => {
-                let mut deframer = Deframer::default();
-                let mut content = deframer.push(&stored).map_err(bad(&key))?.to_vec();
-                content.extend_from_slice(&deframer.finish().map_err(bad(&key))?);
-                content
-            }
-        };
-        let sha256 = Digest(Sha256::digest(&content).into());
-        self.confirm(folder, path, sha256).await?;
-        Ok((content, sha256))
-    }
-
-    async fn confirm(&self, folder: &str, path: &str, found: Digest) -> Result<(), Failure> {
-        let (said, _) = self.companion(folder, path).await?;
-        if said == found {
-            return Ok(());
-        }
-        let detail = format!("the SHA-256 of {} is {found}, its companion says {said}", Key::foreign(folder, path));
-        Err(lasting(Reason::ObjectCorrupted, detail))
-    }
-
-    /// Reads the list in a stream: it can be large.
-    async fn list(&self, folder: &str, framed: Framing) -> Result<(TaeList, Digest), Failure> {
-        let key = Key::foreign(folder, LIST);
-        let failed = |e: store::Error| {
-            if e.problem == Problem::Missing { absent(&key) } else { self.source_failure(&e.into()) }
-        };
-        let mut pieces = self.source.read(&key, None).await.map_err(failed)?;
-        let (mut reader, mut deframer, mut hasher) = (TaeListReader::default(), Deframer::default(), Sha256::new());
-        let mut take = |content: &[u8]| {
-            hasher.update(content);
-            reader.push(content).map_err(|e| damaged(folder, &e))
-        };
-        while let Some(piece) = pieces.try_next().await.map_err(failed)? {
-            match framed {
-                Framing::Raw => take(&piece)?,
-                Framing::Crc2048 => take(&deframer.push(&piece).map_err(bad(&key))?)?,
-            }
-        }
-        take(&deframer.finish().map_err(bad(&key))?)?;
-        let sha256 = Digest(hasher.finalize().into());
-        self.confirm(folder, LIST, sha256).await?;
-        Ok((reader.finish().map_err(|e| damaged(folder, &e))?, sha256))
+    async fn parts(&self, path: &str) -> Result<(Folder, TaeSum, TaeList), Flaw> {
+        let files = self.files(path);
+        // Written last: without it the server has not finished.
+        let meta = files.small("mo_meta", Framing::Raw).await?;
+        let MoMeta { server_version, config: _ } = MoMeta::parse(&meta.content)?;
+        let (_, framing) = files.companion("tae/tae_sum").await?;
+        let sum = TaeSum::parse(&files.small("tae/tae_sum", framing).await?.content)?;
+        let (entry, list) = files.list(framing).await?;
+        let (path, backup_ts, list_sha256) = (path.to_owned(), sum.backup_ts, entry.sha256);
+        Ok((Folder { path, framing, backup_ts, server_version, list: list_sha256 }, sum, list))
     }
 
     /// Whether every object is in its folder with its size.
@@ -291,8 +234,4 @@ impl Attempt<'_> {
 fn absent(key: &Key) -> Failure {
     let detail = format!("{key} is missing: no BACKUP has finished there, or it is no folder of a backup");
     lasting(Reason::BackupIncomplete, detail)
-}
-
-fn bad(key: &Key) -> impl Fn(BadFrame) -> Failure + '_ {
-    move |e| lasting(Reason::ObjectCorrupted, format!("failed to read {key}: {e}"))
 }
