@@ -120,19 +120,7 @@ impl Chain {
     /// # Errors
     /// When it is not what the lists say.
     pub fn found(&mut self, link: &Link, size: u64, digest: Digest) -> Result<(), Error> {
-        let differs = |detail| Err(Error::Differs { path: link.path.clone(), detail });
-        let Some(row) = self.list.row_mut(link.id) else { return differs("it is not in the list".into()) };
-        if link.exact && row.size != size {
-            return differs(format!("{size} bytes instead of {}", row.size));
-        }
-        match row.digest() {
-            Some(listed) if listed != digest => differs(format!("its SHA-256 is {digest} instead of {listed}")),
-            Some(_) | None => {
-                row.size = size;
-                row.set_digest(digest);
-                Ok(())
-            }
-        }
+        self.list.found(link.id, size, digest)
     }
 }
 

@@ -166,6 +166,30 @@ pub(super) fn is_exact(path: &str) -> bool {
     !path.starts_with("tae/gc/")
 }
 
+impl TaeList {
+    /// Records what was found by reading a row's content: it must be what the server lists.
+    pub(super) fn found(&mut self, id: RowId, size: u64, digest: Digest) -> Result<(), Error> {
+        let path = self.path(id);
+        let Some(row) = self.row_mut(id) else {
+            return Err(Error::Differs { path, detail: "it is not in the list".into() });
+        };
+        if row.size != size && is_exact(&path) {
+            let detail = format!("{size} bytes instead of {}", row.size);
+            return Err(Error::Differs { path, detail });
+        }
+        match row.digest() {
+            Some(listed) if listed != digest => {
+                Err(Error::Differs { path, detail: format!("its SHA-256 is {digest} instead of {listed}") })
+            }
+            Some(_) | None => {
+                row.size = size;
+                row.set_digest(digest);
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Resolved {
     /// Bytes that they take in memory.
     #[must_use]
@@ -189,24 +213,7 @@ impl Resolved {
     /// Records what was found by reading a row's content: it must be what the server lists. Sizes that are not exact are
     /// taken as found.
     pub fn found(&mut self, id: RowId, size: u64, digest: Digest) -> Result<(), Error> {
-        let path = self.list.path(id);
-        let Some(row) = self.list.row_mut(id) else {
-            return Err(Error::Differs { path, detail: "it is not in the list".into() });
-        };
-        if row.size != size && is_exact(&path) {
-            let detail = format!("{size} bytes instead of {}", row.size);
-            return Err(Error::Differs { path, detail });
-        }
-        match row.digest() {
-            Some(listed) if listed != digest => {
-                Err(Error::Differs { path, detail: format!("its SHA-256 is {digest} instead of {listed}") })
-            }
-            Some(_) | None => {
-                row.size = size;
-                row.set_digest(digest);
-                Ok(())
-            }
-        }
+        self.list.found(id, size, digest)
     }
 
     /// Puts the backup together: its rows, its other files (`mo_meta`, `config/…`, `hakeeper/hk_data`,
