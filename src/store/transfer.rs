@@ -2,6 +2,7 @@
 
 mod carry;
 mod limits;
+mod together;
 
 use std::{
     io,
@@ -10,9 +11,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
-use tokio::{fs::File, io::AsyncReadExt as _, sync::Semaphore};
+use tokio::{fs::File, io::AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -24,15 +25,13 @@ use crate::plan::{Digest, Framing};
 
 pub use carry::{Load, Trouble, Way, carry};
 pub use limits::Limits;
+use together::Together;
 
 /// Objects up to this size are sent at once, larger ones in parts, in bytes.
 pub const SMALL_MAX: u64 = 4 << 20;
 
 /// Read from a file at a time.
 const PIECE: usize = 512 * 1024;
-
-/// Unit of the budget.
-const UNIT: u64 = 4096;
 
 /// A file to be copied into the store.
 #[derive(Clone, Debug)]
@@ -101,35 +100,16 @@ pub async fn copy<T: Send>(
     limits: Limits,
     moved: &Moved,
     stop: &CancellationToken,
-    mut done: impl FnMut(Copied<T>) -> Result<(), Failure> + Send,
+    done: impl FnMut(Copied<T>) -> Result<(), Failure> + Send,
 ) -> Result<(), Failure> {
-    let budget =
-        Semaphore::new(usize::try_from(limits.budget / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-    let inner = stop.child_token();
-    let sender = Sender { objects, budget: &budget, limits, moved, stop: &inner };
-    let items = stream::iter(items).take_until(inner.cancelled());
-    let mut outcomes = std::pin::pin!(items.map(|item| sender.send(item)).buffer_unordered(limits.at_once.max(1)));
-    let mut failed = None;
-    while let Some(outcome) = outcomes.next().await {
-        if failed.is_some() {
-            continue;
-        }
-        if let Err(e) = outcome.and_then(&mut done) {
-            failed = Some(e);
-            inner.cancel();
-        }
-    }
-    match failed {
-        Some(e) => Err(e),
-        None if stop.is_cancelled() => Err(Failure::Cancelled),
-        None => Ok(()),
-    }
+    let together = Together::new(limits, stop);
+    let sender = Sender { objects, together: &together, moved, stop: &together.stop };
+    together.each(stop, stream::iter(items), |item| sender.send(item), done).await
 }
 
 struct Sender<'a> {
     objects: &'a dyn Objects,
-    budget: &'a Semaphore,
-    limits: Limits,
+    together: &'a Together,
     moved: &'a Moved,
     stop: &'a CancellationToken,
 }
@@ -145,12 +125,7 @@ impl Sender<'_> {
             0..=SMALL_MAX => stored + size,
             _ => bucket::memory_of(size),
         };
-        let units = wanted.min(self.limits.budget).div_ceil(UNIT).min(self.limits.budget / UNIT);
-        let _held = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(Failure::Cancelled),
-            held = self.budget.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) => held,
-        };
+        let _held = self.together.hold(wanted).await?;
         let digest =
             if size <= SMALL_MAX { self.small(&item, file, size).await? } else { self.large(&item, size).await? };
         self.moved.objects.fetch_add(1, Ordering::Relaxed);

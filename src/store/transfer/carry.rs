@@ -1,13 +1,12 @@
 //! From one place to another: out of the frames of the one, into those of the other, and checked on the way.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use tokio::sync::Semaphore;
+use futures::{Stream, TryStreamExt as _, stream::BoxStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Content, Limits, Moved, SMALL_MAX, UNIT};
+use super::{Content, Limits, Moved, SMALL_MAX, together::Together};
 use crate::{
     plan::{Digest, Framing},
     store::{
@@ -91,51 +90,36 @@ pub async fn carry(
     moved: &Moved,
     stop: &CancellationToken,
 ) -> Result<u64, Trouble> {
-    let budget =
-        Semaphore::new(usize::try_from(way.limits.budget / UNIT).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS));
-    let (inner, written) = (stop.child_token(), AtomicU64::new(0));
-    let carrier = Carrier { way, budget: &budget, moved, stop: &inner, written: &written };
-    let loads = loads.take_until(inner.cancelled());
-    let carried = loads.map(|load| async { carrier.one(load?).await });
-    let mut outcomes = std::pin::pin!(carried.buffer_unordered(way.limits.at_once.max(1)));
-    let mut failed = None;
-    while let Some(outcome) = outcomes.next().await {
-        if let (Err(e), None) = (outcome, &failed) {
-            failed = Some(e);
-            inner.cancel();
-        }
-    }
-    match failed {
-        Some(e) => Err(e),
-        None if stop.is_cancelled() => Err(cancelled()),
-        None => Ok(written.load(Ordering::Relaxed)),
-    }
+    let together = Together::new(way.limits, stop);
+    let carrier = Carrier { way, together: &together, moved, stop: &together.stop };
+    let mut written = 0;
+    let work = |load: Result<Load, Trouble>| async { carrier.one(load?).await };
+    let count = |is_written| {
+        written += u64::from(is_written);
+        Ok(())
+    };
+    together.each(stop, loads, work, count).await?;
+    Ok(written)
 }
 
 struct Carrier<'a> {
     way: Way<'a>,
-    budget: &'a Semaphore,
+    together: &'a Together,
     moved: &'a Moved,
     stop: &'a CancellationToken,
-    written: &'a AtomicU64,
 }
 
 impl Carrier<'_> {
-    async fn one(&self, load: Load) -> Result<(), Trouble> {
+    /// Whether it was written; else it was right already.
+    async fn one(&self, load: Load) -> Result<bool, Trouble> {
         let placed = framing::stored_size(load.placed, load.size);
         let wanted = match load.size {
             0..=SMALL_MAX => framing::stored_size(load.stored, load.size) + load.size + placed,
             _ => bucket::memory_of(placed),
         };
-        let budget = self.way.limits.budget;
-        let units = wanted.min(budget).div_ceil(UNIT).min(budget / UNIT);
-        let _held = tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(cancelled()),
-            held = self.budget.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)) => held,
-        };
+        let _held = self.together.hold(wanted).await?;
         if self.way.resumed && self.is_there(&load, placed).await? {
-            return Ok(());
+            return Ok(false);
         }
         if load.size <= SMALL_MAX {
             self.small(&load, placed).await?;
@@ -143,8 +127,7 @@ impl Carrier<'_> {
             self.large(&load, placed).await?;
         }
         self.moved.objects.fetch_add(1, Ordering::Relaxed);
-        self.written.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// Whether an earlier try has written it. After a crash its size alone would say so; its content says so always.

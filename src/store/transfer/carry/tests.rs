@@ -1,3 +1,4 @@
+use futures::StreamExt as _;
 use futures::stream;
 use rstest::rstest;
 use sha2::{Digest as _, Sha256};
