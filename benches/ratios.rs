@@ -1,5 +1,8 @@
 //! What guides the design, side by side in one run: what a byte, an object, an entry and a decision cost.
 
+#[path = "../tests/fixtures/catalog.rs"]
+mod sample;
+
 use bytes::{Bytes, BytesMut};
 use divan::{
     Bencher, black_box,
@@ -13,10 +16,7 @@ use mo_backup::{
         queue::Ticket,
         seen::{Named, Workers},
     },
-    plan::{
-        AttemptDir, BackupId, Catalog, ClusterSeen, Digest, EntriesReader, EntriesWriter, Entry, Framing, History,
-        Kind, RepositoryId, Source, TaeListReader, Timestamp, Written,
-    },
+    plan::{Catalog, Digest, EntriesReader, EntriesWriter, Entry, Framing, TaeListReader, Written},
     store::{
         Key, Volume,
         framing::{Deframer, Framer},
@@ -144,28 +144,12 @@ mod an_entry {
     }
 
     fn catalog(written: &Written) -> Catalog {
-        let (id, attempt) = (BackupId::fresh(), AttemptDir { attempt: 1, fallback: false });
-        let (objects, bytes) = written.sources[0];
-        let ts = Timestamp { physical: 1, logical: 0 };
+        let blank = sample::blank();
         Catalog {
-            format: 1,
-            id,
-            repository: RepositoryId(uuid::Uuid::nil()),
-            attempt,
-            nonce: "n".into(),
-            kind: Kind::Full,
-            base: None,
-            chain: 0,
-            object: String::new(),
-            cluster: ClusterSeen { identity: String::new(), matrixone: String::new(), commit: String::new() },
-            backup_ts: ts,
-            exact_until: ts,
-            started_at: String::new(),
-            completed_at: String::new(),
-            sources: vec![Source { backup: id, attempt, framing: Framing::Raw, objects, bytes }],
+            sources: sample::sources([blank.id], &written.sources),
             entries: written.entries.clone(),
             totals: written.totals,
-            history: History::default(),
+            ..blank
         }
     }
 

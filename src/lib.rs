@@ -20,6 +20,9 @@
     )
 )]
 
+#[cfg(test)]
+extern crate self as mo_backup;
+
 pub mod api;
 pub mod controller;
 pub mod metrics;
@@ -29,3 +32,7 @@ pub mod store;
 pub mod task;
 pub mod telemetry;
 pub mod worker;
+
+#[cfg(test)]
+#[path = "../tests/fixtures/catalog.rs"]
+mod sample;

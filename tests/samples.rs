@@ -1,6 +1,10 @@
 //! Real backups, as MatrixOne v1.2.4 (framed) and v4.2.0 (raw) wrote them: a full one and an incremental one on it each,
 //! staged into a store in memory, resolved, committed, read back and removed.
 
+#[allow(dead_code, reason = "other tests ask it for more")]
+#[path = "fixtures/catalog.rs"]
+mod sample;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -8,8 +12,8 @@ use std::{
 
 use mo_backup::{
     plan::{
-        AttemptDir, BackupId, Catalog, ClusterSeen, Entry, Framing, History, Kind, MoMeta, RepositoryId, Resolved,
-        Resolver, RowId, TaeList, TaeListReader, TaeSum, base, manifest::FORMAT,
+        BackupId, Catalog, Entry, Framing, Kind, MoMeta, Resolved, Resolver, RowId, TaeList, TaeListReader, TaeSum,
+        base,
     },
     store::{
         Key, catalog,
@@ -20,10 +24,8 @@ use mo_backup::{
     },
 };
 use rstest::rstest;
+use sample::{DIR, blank};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
-
-const DIR: AttemptDir = AttemptDir { attempt: 1, fallback: false };
 
 /// A backup directory as the server left it.
 struct Tree {
@@ -137,24 +139,16 @@ async fn take(memory: &Memory, tree: &Tree, on: Option<&Catalog>, framing: Frami
     config.sort();
     assert_eq!(config, tree.configuration(), "mo_meta names what lies there");
     let catalog = Catalog {
-        format: FORMAT,
         id,
-        repository: RepositoryId(Uuid::nil()),
-        attempt: DIR,
-        nonce: Uuid::new_v4().to_string(),
         kind: if on.is_some() { Kind::Incremental } else { Kind::Full },
         base: on.map(|on| on.id),
         chain: on.map_or(0, |on| on.chain + 1),
-        object: "ns/sample".into(),
-        cluster: ClusterSeen { identity: "sample".into(), matrixone: "v0.0.0".into(), commit: "sample".into() },
         backup_ts: sum.backup_ts,
         exact_until: sum.backup_ts,
-        started_at: String::new(),
-        completed_at: String::new(),
         sources: assembled.sources,
         entries: written.entries,
         totals: written.totals,
-        history: History::default(),
+        ..blank()
     };
     catalog::commit(memory, &catalog).await.unwrap();
     catalog
@@ -209,7 +203,7 @@ async fn real_backups_are_staged_resolved_and_removed(#[case] expected: Expected
     let full = take(&memory, &trees[0], None, Framing::Raw).await;
     let now = trees[1].sum().backup_ts;
     let wanted =
-        base::Wanted { identity: "sample", repository: full.repository, now, named: None, own: BackupId::fresh() };
+        base::Wanted { identity: "prod", repository: full.repository, now, named: None, own: BackupId::fresh() };
     assert_eq!(base::choose([&full], &wanted).base, Some(full.id));
     let incremental = take(&memory, &trees[1], Some(&full), Framing::Raw).await;
 

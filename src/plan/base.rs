@@ -119,33 +119,18 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::plan::{AttemptDir, ClusterSeen, Digest, EntriesRef, History, Kind, Totals};
+    use crate::{plan::ClusterSeen, sample};
 
     fn at(physical: i64) -> Timestamp {
         Timestamp { physical, logical: 0 }
     }
 
     fn backup(physical: i64) -> Catalog {
-        let sha256 = Digest([0; 32]);
         Catalog {
-            format: 1,
             id: BackupId::of_object(Uuid::from_u128(physical.unsigned_abs().into()), physical.unsigned_abs()),
-            repository: RepositoryId(Uuid::nil()),
-            attempt: AttemptDir { attempt: 1, fallback: false },
-            nonce: String::new(),
-            kind: Kind::Full,
-            base: None,
-            chain: 0,
-            object: String::new(),
-            cluster: ClusterSeen { identity: "prod".into(), matrixone: String::new(), commit: String::new() },
             backup_ts: at(physical),
             exact_until: at(physical),
-            started_at: String::new(),
-            completed_at: String::new(),
-            sources: Vec::new(),
-            entries: EntriesRef { bytes: 0, sha256, lines: 0, lines_sha256: sha256 },
-            totals: Totals::default(),
-            history: History::default(),
+            ..sample::blank()
         }
     }
 

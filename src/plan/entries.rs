@@ -72,8 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::plan::{AttemptDir, BackupId, Catalog, ClusterSeen, EntriesRef, Framing, History, Kind, RepositoryId};
-    use crate::plan::{Source, Timestamp};
+    use crate::{plan::EntriesRef, sample};
 
     fn entry(n: u64, from: u32) -> Entry {
         let path = format!("tae/01a1fb92-a5a1-7a9e-bffc-{n:012x}_00000");
@@ -93,35 +92,12 @@ mod tests {
     }
 
     fn catalog(written: &Written) -> Catalog {
-        let id = BackupId::fresh();
-        let attempt = AttemptDir { attempt: 1, fallback: false };
-        let source = |(objects, bytes): &(u64, u64)| Source {
-            backup: id,
-            attempt,
-            framing: Framing::Raw,
-            objects: *objects,
-            bytes: *bytes,
-        };
-        let ts = Timestamp { physical: 1, logical: 0 };
+        let blank = sample::blank();
         Catalog {
-            format: 1,
-            id,
-            repository: RepositoryId(uuid::Uuid::nil()),
-            attempt,
-            nonce: "n".into(),
-            kind: Kind::Full,
-            base: None,
-            chain: 0,
-            object: String::new(),
-            cluster: ClusterSeen { identity: String::new(), matrixone: String::new(), commit: String::new() },
-            backup_ts: ts,
-            exact_until: ts,
-            started_at: String::new(),
-            completed_at: String::new(),
-            sources: written.sources.iter().map(source).collect(),
+            sources: sample::sources(std::iter::repeat(blank.id), &written.sources),
             entries: written.entries.clone(),
             totals: written.totals,
-            history: History::default(),
+            ..blank
         }
     }
 

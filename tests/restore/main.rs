@@ -8,5 +8,8 @@ mod museum;
 mod refuse;
 mod repository;
 mod rig;
+#[allow(dead_code, reason = "other tests ask it for more")]
+#[path = "../fixtures/catalog.rs"]
+mod sample;
 mod stop;
 mod volumes;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mo_backup::{
     plan::{
-        AttemptDir, BackupId, Catalog, ClusterSeen, Digest, Entry, Framing, History, Kind, Marker, Owner, RepositoryId,
-        Source, Timestamp, manifest::FORMAT,
+        BackupId, Catalog, Digest, Entry, Framing, Kind, Marker, Owner, RepositoryId, Source, Timestamp,
+        manifest::FORMAT,
     },
     store::{
         Key, catalog,
@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub const DIR: AttemptDir = AttemptDir { attempt: 1, fallback: false };
+use super::sample::{DIR, blank};
 
 /// Paths and contents of a backup's own folder.
 pub type Tree = BTreeMap<String, Vec<u8>>;
@@ -106,24 +106,17 @@ pub async fn take(
             .await
             .unwrap();
     let catalog = Catalog {
-        format: FORMAT,
         id,
         repository,
-        attempt: DIR,
-        nonce: Uuid::new_v4().to_string(),
         kind: if base.is_some() { Kind::Incremental } else { Kind::Full },
         base: base.map(|(base, _)| base.id),
         chain: u32::from(base.is_some()),
-        object: "ns/nightly".into(),
-        cluster: ClusterSeen { identity: "prod".into(), matrixone: "v4.2.0".into(), commit: "01ae8eca8".into() },
         backup_ts: Timestamp { physical: at * 1_000_000_000, logical: 1 },
         exact_until: Timestamp { physical: at * 1_000_000_000, logical: 0 },
-        started_at: "2026-11-21T00:00:00Z".into(),
-        completed_at: "2026-11-21T00:00:05Z".into(),
         sources: totals(&sources, &written.sources),
         entries: written.entries,
         totals: written.totals,
-        history: History::default(),
+        ..blank()
     };
     catalog::commit(memory, &catalog).await.unwrap();
     catalog

@@ -1,7 +1,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::plan::{ClusterSeen, EntriesRef, History, Kind, RepositoryId, TaeListReader, Timestamp};
+use crate::{plan::TaeListReader, sample};
 
 const A: &str = "018f7a41-1881-7999-bbd6-858c3d4acc1a_00000";
 const B: &str = "018f7a41-1881-7999-bbd6-858c3d4acc1b_00000";
@@ -35,29 +35,10 @@ fn own() -> (BackupId, AttemptDir, Framing) {
 }
 
 fn base_with(sources: usize) -> Catalog {
-    let source =
-        |_| Source { backup: BackupId::fresh(), attempt: own().1, framing: Framing::Crc2048, objects: 1, bytes: 1 };
-    let (sha256, ts) = (Digest([0; 32]), Timestamp { physical: 1, logical: 0 });
-    Catalog {
-        format: 1,
-        id: BackupId::fresh(),
-        repository: RepositoryId(uuid::Uuid::nil()),
-        attempt: own().1,
-        nonce: String::new(),
-        kind: Kind::Full,
-        base: None,
-        chain: 0,
-        object: String::new(),
-        cluster: ClusterSeen { identity: String::new(), matrixone: String::new(), commit: String::new() },
-        backup_ts: ts,
-        exact_until: ts,
-        started_at: String::new(),
-        completed_at: String::new(),
-        sources: (0..sources).map(source).collect(),
-        entries: EntriesRef { bytes: 0, sha256, lines: 0, lines_sha256: sha256 },
-        totals: Totals::default(),
-        history: History::default(),
-    }
+    let mut catalog = sample::blank();
+    catalog.sources = sample::sources(std::iter::repeat_with(BackupId::fresh), &vec![(1, 1); sources]);
+    catalog.sources.iter_mut().for_each(|source| source.framing = Framing::Crc2048);
+    catalog
 }
 
 #[test]

@@ -4,14 +4,13 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    plan::{AttemptDir, ClusterSeen, Digest, Framing, History, Kind, Owner, RepositoryId, Source, Timestamp},
+    plan::{Digest, History, Kind, Owner, RepositoryId},
+    sample::{self, DIR},
     store::{
         memory::{Fault, Memory},
         presence,
     },
 };
-
-const DIR: AttemptDir = AttemptDir { attempt: 1, fallback: false };
 
 fn id(n: u64) -> BackupId {
     BackupId::of_object(Uuid::from_u128(n.into()), n)
@@ -36,33 +35,16 @@ async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&
     let written = write_entries(memory, (id(number), DIR), others.len() + 1, || list.iter().cloned(), &stop);
     let written = written.await.unwrap();
     let backups = std::iter::once(number).chain(others.iter().map(|(other, _)| *other));
-    let sources = backups.zip(&written.sources).map(|(backup, (objects, bytes))| Source {
-        backup: id(backup),
-        attempt: DIR,
-        framing: Framing::Raw,
-        objects: *objects,
-        bytes: *bytes,
-    });
-    let ts = Timestamp { physical: 1, logical: 0 };
     Catalog {
-        format: FORMAT,
         id: id(number),
-        repository: RepositoryId(Uuid::nil()),
-        attempt: DIR,
         nonce: format!("nonce-{number}"),
         kind: if others.is_empty() { Kind::Full } else { Kind::Incremental },
         base: others.first().map(|(base, _)| id(*base)),
         chain: u32::try_from(others.len()).unwrap(),
-        object: "ns/name".into(),
-        cluster: ClusterSeen { identity: "c".into(), matrixone: "v4.2.0".into(), commit: "x".into() },
-        backup_ts: ts,
-        exact_until: ts,
-        started_at: String::new(),
-        completed_at: String::new(),
-        sources: sources.collect(),
+        sources: sample::sources(backups.map(id), &written.sources),
         entries: written.entries,
         totals: written.totals,
-        history: History::default(),
+        ..sample::blank()
     }
 }
 
