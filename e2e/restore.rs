@@ -209,7 +209,10 @@ async fn a_lost_server_comes_back_in_a_bucket(rig: &Rig) -> anyhow::Result<()> {
         Ok((phase != Some(RestorePhase::Planned)).then_some(()))
     };
     namespace.until("the planned Restore to begin", PATIENCE, look).await?;
-    in_place(&namespace, "shop", "NotBooted").await?;
+    let done = in_place(&namespace, "shop", "NotBooted").await?;
+    let report = done.status.and_then(|s| s.report).context("no report")?;
+    let (written, by_store) = (report.written_objects, report.copied_by_store);
+    ensure!(written == report.objects && by_store == written, "{by_store:?} of {written:?} were copied by the store");
 
     let files = boot_files(&namespace, "shop").await?;
     ensure!(files.values().all(|text| !text.contains(SECRET_KEY)), "a key stands in the boot files");

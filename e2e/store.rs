@@ -6,7 +6,10 @@ use anyhow::{anyhow, ensure};
 use futures::{TryStreamExt as _, future::join_all};
 use jiff::Timestamp;
 use mo_backup::api::{BackupStorage, ObjectLockState, Outcome, StorageReport, VersioningState};
-use mo_backup::store::{Bucket, Key, Keys, Objects, Place, Prefix, Problem, Questions, conformance::conformance};
+use mo_backup::store::{
+    Bucket, Key, Keys, Objects, Place, Prefix, Problem, Questions,
+    conformance::{conformance, conformance_of_copies},
+};
 use mo_backup::task::ProbeTask;
 use mo_backup::worker::{self, Places, Reporter, Untold, Watch, probe};
 use serde_json::{Value, json};
@@ -22,6 +25,8 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(versitygw_conforms),
         test!(minio_conforms),
+        test!(versitygw_copies_by_itself),
+        test!(minio_copies_by_itself),
         test!(versitygw_refuses_by_name),
         test!(minio_refuses_by_name),
         test!(versitygw_says_what_it_keeps),
@@ -53,6 +58,38 @@ async fn conforms(s3: &S3) -> anyhow::Result<()> {
     }
     conformance(&bucket, &nowhere).await.map_err(|said| anyhow!(said))?;
     ensure!(outside.list("").await?.len() == 3, "a neighbour's object was touched");
+    Ok(())
+}
+
+async fn versitygw_copies_by_itself(rig: &Rig) -> anyhow::Result<()> {
+    copies_by_itself(rig.s3(Kind::Versitygw).await?).await
+}
+
+async fn minio_copies_by_itself(rig: &Rig) -> anyhow::Result<()> {
+    copies_by_itself(rig.s3(Kind::Minio).await?).await
+}
+
+/// Within a bucket and from one to another; and the store says what it has copied, so that nothing need be read back.
+async fn copies_by_itself(s3: &S3) -> anyhow::Result<()> {
+    s3.create_bucket("copied-from").await?;
+    s3.create_bucket("copied-to").await?;
+    let keys = keys();
+    let open = |bucket: &str, prefix: &str| {
+        Bucket::open(&Place { prefix: prefix.into(), ..place(s3, bucket) }, Some(&keys), None)
+    };
+    let source = open("copied-from", "team/mo")?;
+    for target in [open("copied-from", "restored")?, open("copied-to", "")?] {
+        conformance_of_copies(&source, &target).await.map_err(|said| anyhow!(said))?;
+        let (from, key, to) = (source.address(), Key::probe("said"), Key::probe("said"));
+        let from = from.ok_or_else(|| anyhow!("no address"))?;
+        source.put(&key, "what is said of it".into()).await?;
+        let (tag, _) = source.read_tagged(&key).await?;
+        let tag = tag.ok_or_else(|| anyhow!("no tag"))?;
+        ensure!(target.copy((&from, &key), &tag, &to).await?.is_some(), "the store says no SHA-256 of a copy");
+        let denied = Bucket::open(&place(s3, "copied-to"), Some(&other_keys(ACCESS_KEY, "canary-of-a-secret")), None)?;
+        let e = denied.copy((&from, &key), &tag, &to).await.err().ok_or_else(|| anyhow!("anyone may copy"))?;
+        ensure!(e.problem == Problem::Denied && !e.to_string().contains("canary"), "{:?}: {e}", e.problem);
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@ pub mod bucket;
 pub mod catalog;
 pub mod conformance;
 pub mod connection;
+pub mod copies;
 pub mod credentials;
 pub mod error;
 pub mod failure;
@@ -15,6 +16,7 @@ pub mod presence;
 pub mod restored;
 pub mod retry;
 pub mod sign;
+mod signed;
 pub mod transfer;
 pub mod volume;
 
@@ -26,6 +28,7 @@ use futures::stream::BoxStream;
 
 pub use bucket::Bucket;
 pub use connection::{Encryption, Place};
+pub use copies::{Address, Tag};
 pub use credentials::Keys;
 pub use error::{Error, Problem};
 pub use failure::Failure;
@@ -33,6 +36,11 @@ pub use layout::{Key, Prefix};
 pub use retry::{Patience, Retrying};
 pub use sign::{ObjectLock, Questions, Retention, Versioning};
 pub use volume::Volume;
+
+use crate::plan::Digest;
+
+/// Content, piece by piece.
+pub type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
 /// One object in a listing, or the answer of a `stat`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +60,7 @@ pub trait Objects: Send + Sync + fmt::Debug {
     async fn stat(&self, key: &Key) -> Result<Option<u64>, Error>;
 
     /// Streams the content, or a part of it. A missing object is [`Problem::Missing`]; less than was asked for is an error.
-    async fn read(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error>;
+    async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Pieces, Error>;
 
     /// Writes a small object at once, replacing what is there.
     async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error>;
@@ -73,6 +77,25 @@ pub trait Objects: Send + Sync + fmt::Debug {
 
     /// Deletes the keys; missing ones are fine. The caller judges success by listing.
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error>;
+
+    /// Where the place lies in its store, if the store can copy by itself.
+    fn address(&self) -> Option<Address> {
+        None
+    }
+
+    /// Streams the content, and tells the tag that the store gives to this state of it, if it has one that can be asked
+    /// for again.
+    async fn read_tagged(&self, key: &Key) -> Result<(Option<Tag>, Pieces), Error> {
+        Ok((None, self.read(key, None).await?))
+    }
+
+    /// Lets the store copy an object of another place in it to a key of this one, replacing what is there. One that is
+    /// no longer in the state of the tag is refused with [`Problem::Taken`]. Returns the SHA-256 of the copy if the store
+    /// has computed it; else nothing is known of the copy.
+    async fn copy(&self, from: (&Address, &Key), _tag: &Tag, to: &Key) -> Result<Option<Digest>, Error> {
+        let detail = "this kind of place makes no copies by itself";
+        Err(Error::permanent(Problem::Unsupported, "copy", format!("{} to {to}", from.1), detail))
+    }
 }
 
 /// A large object being written.

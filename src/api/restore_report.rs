@@ -50,6 +50,10 @@ pub struct RestoreReport {
     /// Objects that this attempt wrote; the others were right already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub written_objects: Option<i64>,
+    /// Objects of these that the store copied by itself, because both places lie in it and the target's keys may read
+    /// the source; the others went through the worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_by_store: Option<i64>,
     /// What is to be done, or was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<RestorePlan>,

@@ -1,6 +1,6 @@
 //! A prefix of a bucket of an S3 compatible store.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,9 +8,12 @@ use futures::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
-use opendal::{Operator, Writer};
+use opendal::{BufferStream, Operator, Writer};
 
-use super::{Error, Key, Keys, Listed, ObjectWriter, Objects, Place, Prefix, Problem};
+use super::{
+    Address, Error, Key, Keys, Listed, ObjectWriter, Objects, Pieces, Place, Prefix, Problem, Tag, copies::Copier,
+};
+use crate::plan::Digest;
 
 /// Smallest part of a large object. S3 takes no smaller ones.
 const PART: u64 = 5 << 20;
@@ -26,6 +29,7 @@ const BATCH: usize = 1000;
 pub struct Bucket {
     operator: Operator,
     name: String,
+    copier: Arc<Copier>,
 }
 
 impl fmt::Debug for Bucket {
@@ -39,7 +43,18 @@ impl Bucket {
     /// identity, container or instance role); with keys nothing else is looked for. With certificates (PEM) no others
     /// are trusted.
     pub fn open(place: &Place, keys: Option<&Keys>, ca: Option<&[u8]>) -> Result<Self, Error> {
-        Ok(Self { operator: place.operator(keys, ca)?, name: place.bucket.clone() })
+        let copier = Arc::new(Copier::open(place, keys, ca)?);
+        Ok(Self { operator: place.operator(keys, ca)?, name: place.bucket.clone(), copier })
+    }
+
+    async fn reading(&self, key: &Key, range: Option<Range<u64>>) -> Result<BufferStream, Error> {
+        let failed = |e: opendal::Error| Error::from_opendal("read", key.as_str(), &e);
+        let reader = self.operator.reader(key.as_str()).await.map_err(failed)?;
+        let pieces = match range {
+            Some(range) => reader.into_stream(range).await,
+            None => reader.into_stream(..).await,
+        };
+        pieces.map_err(failed)
     }
 
     /// One object at most; tells what a HEAD request cannot, for its answers have no text.
@@ -76,29 +91,9 @@ impl Objects for Bucket {
         if e.problem == Problem::Missing { Ok(None) } else { Err(e) }
     }
 
-    async fn read(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let what = key.to_string();
-        let failed = |e: opendal::Error| Error::from_opendal("read", key.as_str(), &e);
-        let reader = self.operator.reader(key.as_str()).await.map_err(failed)?;
-        let pieces = match range {
-            Some(range) => reader.into_stream(range).await,
-            None => reader.into_stream(..).await,
-        };
-        let pieces = pieces.map_err(failed)?;
-        let mut pieces = pieces.map(move |piece| match piece {
-            Ok(buffer) => Ok(buffer.to_bytes()),
-            Err(e) => Err(Error::from_opendal("read", &what, &e)),
-        });
-        // The request is sent with the first piece; its failure belongs to this call.
-        match pieces.next().await {
-            None => Ok(stream::empty().boxed()),
-            Some(Err(e)) => Err(e),
-            Some(Ok(first)) => Ok(stream::once(async { Ok(first) }).chain(pieces).boxed()),
-        }
+    async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Pieces, Error> {
+        let reading = self.reading(key, range).await?;
+        begun(reading, key).await
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error> {
@@ -152,6 +147,35 @@ impl Objects for Bucket {
             }
         }
         Ok(())
+    }
+
+    fn address(&self) -> Option<Address> {
+        Some(self.copier.address())
+    }
+
+    async fn read_tagged(&self, key: &Key) -> Result<(Option<Tag>, Pieces), Error> {
+        let mut reading = self.reading(key, None).await?;
+        // Of the very answer that brings the content.
+        let seen = reading.metadata().await.map_err(|e| Error::from_opendal("read", key.as_str(), &e))?;
+        Ok((seen.etag().and_then(Tag::read), begun(reading, key).await?))
+    }
+
+    async fn copy(&self, from: (&Address, &Key), tag: &Tag, to: &Key) -> Result<Option<Digest>, Error> {
+        self.copier.copy(from, tag, to).await
+    }
+}
+
+/// The request is sent with the first piece; its failure belongs to the call.
+async fn begun(reading: BufferStream, key: &Key) -> Result<Pieces, Error> {
+    let what = key.to_string();
+    let mut pieces = reading.map(move |piece| match piece {
+        Ok(buffer) => Ok(buffer.to_bytes()),
+        Err(e) => Err(Error::from_opendal("read", &what, &e)),
+    });
+    match pieces.next().await {
+        None => Ok(stream::empty().boxed()),
+        Some(Err(e)) => Err(e),
+        Some(Ok(first)) => Ok(stream::once(async { Ok(first) }).chain(pieces).boxed()),
     }
 }
 

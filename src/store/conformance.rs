@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use futures::{TryStreamExt as _, future};
+use sha2::{Digest as _, Sha256};
 
 use super::{Error, Key, Objects, Prefix, Problem};
-use crate::plan::{AttemptDir, BackupId};
+use crate::plan::{AttemptDir, BackupId, Digest};
 
 /// Creates that race for one key.
 const RACERS: u8 = 16;
@@ -50,6 +51,41 @@ async fn race(objects: &dyn Objects) -> Result<(), String> {
         objects.delete(vec![key]).await.map_err(said)?;
     }
     Ok(())
+}
+
+/// What a store must do that copies by itself from one place to another. The error says what is not as it must be.
+pub async fn conformance_of_copies(source: &dyn Objects, target: &dyn Objects) -> Result<(), String> {
+    let from = source.address().ok_or("the source has no address")?;
+    let to = target.address().ok_or("the target has no address")?;
+    must(from.store == to.store, || format!("{from:?} and {to:?} do not lie in one store"))?;
+    let (here, there) = (Key::foreign("2026-11-21_10:00 +1", "tae/object"), Key::placed("copied/to here_1.x"));
+    for size in [0, 5000, 6 << 20] {
+        let body: Vec<u8> = (0..size).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut writer = source.writer(&here, body.len().max(1) as u64).await.map_err(said)?;
+        if body.is_empty() {
+            writer.abort().await;
+            source.put(&here, Bytes::new()).await.map_err(said)?;
+        } else {
+            writer.write(Bytes::from(body.clone())).await.map_err(said)?;
+            writer.close().await.map_err(said)?;
+        }
+        let (tag, pieces) = source.read_tagged(&here).await.map_err(said)?;
+        let read: Vec<Bytes> = pieces.try_collect().await.map_err(said)?;
+        must(read.concat() == body, || "what is read with its tag is not what was sent".into())?;
+        let tag = tag.ok_or("an object that was read has no tag")?;
+        let sum = target.copy((&from, &here), &tag, &there).await.map_err(said)?;
+        must(content(target, &there, None).await.map_err(said)? == body, || "a copy is not what was copied".into())?;
+        let right = Digest(Sha256::digest(&body).into());
+        must(sum.is_none_or(|sum| sum == right), || format!("the store says {sum:?} of a copy with {right}"))?;
+        source.put(&here, Bytes::from_static(b"changed")).await.map_err(said)?;
+        let late = target.copy((&from, &here), &tag, &there).await.err().map(|e| e.problem);
+        must(late == Some(Problem::Taken), || format!("copying what was changed says {late:?} instead of Taken"))?;
+        must(content(target, &there, None).await.map_err(said)? == body, || "a refused copy has replaced one".into())?;
+        source.delete(vec![here.clone()]).await.map_err(said)?;
+        let gone = target.copy((&from, &here), &tag, &there).await.err().map(|e| e.problem);
+        must(gone == Some(Problem::Missing), || format!("copying nothing says {gone:?} instead of Missing"))?;
+    }
+    target.delete(vec![there]).await.map_err(said)
 }
 
 async fn small(objects: &dyn Objects) -> Result<(), String> {
@@ -144,6 +180,17 @@ mod tests {
     #[tokio::test]
     async fn memory_conforms() {
         conformance(&Memory::new(), &Memory::without_bucket()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn copies_of_memory_conform() {
+        for says in [true, false] {
+            let (source, target) = (Memory::new(), Memory::new());
+            target.copies_from(&source, says);
+            conformance_of_copies(&source, &target).await.unwrap();
+        }
+        let (source, target) = (Memory::new(), Memory::new());
+        assert!(conformance_of_copies(&source, &target).await.unwrap_err().contains("no address"));
     }
 
     #[tokio::test]

@@ -13,8 +13,10 @@ use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
+use sha2::{Digest as _, Sha256};
 
-use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
+use super::{Address, Error, Key, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
+use crate::plan::Digest;
 
 /// Content is handed out in pieces of this size.
 const PIECE: usize = 64 * 1024;
@@ -42,6 +44,8 @@ struct State {
     unfinished: usize,
     calls: Vec<String>,
     faults: BTreeMap<usize, (Fault, Hook)>,
+    shares: bool,
+    neighbour: Option<(Memory, bool)>,
 }
 
 /// A store in memory. Clones share their content, so that a second process can be played.
@@ -71,6 +75,14 @@ impl Memory {
     #[must_use]
     pub fn without_bucket() -> Self {
         Self(Arc::new(Mutex::new(State::default())))
+    }
+
+    /// Lets this place and another be two of one store, which copies from the other into this one by itself. It says the
+    /// SHA-256 of a copy, or does not.
+    pub fn copies_from(&self, other: &Self, sums: bool) {
+        other.state().shares = true;
+        let mut state = self.state();
+        (state.shares, state.neighbour) = (true, Some((other.clone(), sums)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -197,11 +209,7 @@ impl Objects for Memory {
         self.call("stat", key.as_str(), |s| Ok(s.objects.get(key.as_str()).map(|b| b.len() as u64))).await
     }
 
-    async fn read(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+    async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Pieces, Error> {
         let body = self
             .call("read", key.as_str(), |s| {
                 let body = s.objects.get(key.as_str()).ok_or(Problem::Missing)?;
@@ -279,6 +287,39 @@ impl Objects for Memory {
         })
         .await
     }
+
+    fn address(&self) -> Option<Address> {
+        let one = || Address { store: "memory".into(), bucket: String::new(), prefix: String::new() };
+        self.state().shares.then(one)
+    }
+
+    async fn read_tagged(&self, key: &Key) -> Result<(Option<Tag>, Pieces), Error> {
+        let pieces = self.read(key, None).await?;
+        let tag = self.state().objects.get(key.as_str()).and_then(|body| tag(body));
+        Ok((tag, pieces))
+    }
+
+    async fn copy(&self, (_, from): (&Address, &Key), wanted: &Tag, to: &Key) -> Result<Option<Digest>, Error> {
+        let neighbour = self.state().neighbour.clone();
+        let body = neighbour.as_ref().and_then(|(other, _)| other.get(from.as_str()));
+        let sums = neighbour.is_some_and(|(_, sums)| sums);
+        self.call("copy", to.as_str(), |s| {
+            let body = body.ok_or(Problem::Missing)?;
+            if tag(&body).as_ref() != Some(wanted) {
+                return Err(Problem::Taken);
+            }
+            let sum = Digest(Sha256::digest(&body).into());
+            s.objects.insert(to.as_str().into(), body);
+            Ok(sums.then_some(sum))
+        })
+        .await
+    }
+}
+
+/// As long as the tags of other stores.
+fn tag(body: &[u8]) -> Option<Tag> {
+    let sum: String = Sha256::digest(body).iter().take(16).map(|b| format!("{b:02x}")).collect();
+    Tag::read(&format!("\"{sum}\""))
 }
 
 struct Writer {
@@ -317,57 +358,5 @@ impl ObjectWriter for Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use futures::TryStreamExt as _;
-    use rstest::rstest;
-
-    use super::*;
-
-    fn key(n: u8) -> Key {
-        Key::probe(&n.to_string())
-    }
-
-    #[rstest]
-    #[case(Fault::Before, false, true)]
-    #[case(Fault::Lost, true, true)]
-    #[case(Fault::After, true, false)]
-    #[tokio::test]
-    async fn the_chosen_call_fails(#[case] fault: Fault, #[case] applied: bool, #[case] error: bool) {
-        let store = Memory::new();
-        let seen = Arc::new(AtomicUsize::new(0));
-        let counter = seen.clone();
-        store.fault(1, fault, move || {
-            counter.fetch_add(1, Ordering::SeqCst);
-        });
-        store.put(&key(0), Bytes::from_static(b"a")).await.unwrap();
-        let outcome = store.create(&key(1), Bytes::from_static(b"b")).await;
-        assert_eq!((outcome.is_err(), store.get("probe/1").is_some()), (error, applied));
-        assert_eq!(seen.load(Ordering::SeqCst), 1);
-        assert_eq!(store.calls(), ["put probe/0", "create probe/1"]);
-    }
-
-    #[tokio::test]
-    async fn only_one_create_wins() {
-        let store = Memory::new();
-        store.create(&key(1), Bytes::from_static(b"a")).await.unwrap();
-        let refused = store.create(&key(1), Bytes::from_static(b"b")).await.unwrap_err();
-        assert_eq!((refused.problem, refused.temporary), (Problem::Taken, false));
-        assert_eq!(store.get("probe/1").unwrap(), "a");
-    }
-
-    #[tokio::test]
-    async fn a_large_object_appears_when_it_is_closed() {
-        let store = Memory::new();
-        let body = vec![7; 3 * PIECE + 5];
-        let mut writer = store.writer(&key(1), body.len() as u64).await.unwrap();
-        writer.write(Bytes::from(body.clone())).await.unwrap();
-        assert_eq!((store.stat(&key(1)).await.unwrap(), store.unfinished()), (None, 1));
-        writer.close().await.unwrap();
-        assert_eq!(store.unfinished(), 0);
-        let pieces: Vec<Bytes> = store.read(&key(1), None).await.unwrap().try_collect().await.unwrap();
-        assert_eq!((pieces.len(), pieces.concat()), (4, body));
-        assert!(store.read(&key(1), Some(0..u64::MAX)).await.is_err());
-    }
-}
+#[path = "memory/tests.rs"]
+mod tests;

@@ -12,7 +12,8 @@ use futures::{
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Failure, Key, Listed, ObjectWriter, Objects, Prefix, Problem};
+use super::{Address, Error, Failure, Key, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
+use crate::plan::Digest;
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
@@ -141,15 +142,9 @@ impl Objects for Retrying {
         self.again("stat", key.as_str(), || self.0.objects.stat(key)).await
     }
 
-    async fn read(
-        &self,
-        key: &Key,
-        range: Option<Range<u64>>,
-    ) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
+    async fn read(&self, key: &Key, range: Option<Range<u64>>) -> Result<Pieces, Error> {
         let pieces = self.again("read", key.as_str(), || self.0.objects.read(key, range.clone())).await?;
-        let place = self.clone();
-        let reading = Reading { place, key: key.clone(), range, read: 0, pieces, resumed: 0 };
-        Ok(stream::try_unfold(reading, Reading::next).boxed())
+        Ok(self.reading(key, range, pieces))
     }
 
     async fn put(&self, key: &Key, body: Bytes) -> Result<(), Error> {
@@ -194,12 +189,32 @@ impl Objects for Retrying {
         let what = format!("{} keys", keys.len());
         self.again("delete", &what, || self.0.objects.delete(keys.clone())).await
     }
+
+    fn address(&self) -> Option<Address> {
+        self.0.objects.address()
+    }
+
+    async fn read_tagged(&self, key: &Key) -> Result<(Option<Tag>, Pieces), Error> {
+        let (tag, pieces) = self.again("read", key.as_str(), || self.0.objects.read_tagged(key)).await?;
+        // What is read on after a break can be of another state: then it is not the content that is expected, or it is,
+        // and the copy is compared as well.
+        Ok((tag, self.reading(key, None, pieces)))
+    }
+
+    async fn copy(&self, from: (&Address, &Key), tag: &Tag, to: &Key) -> Result<Option<Digest>, Error> {
+        self.again("copy to", to.as_str(), || self.0.objects.copy(from, tag, to)).await
+    }
 }
 
 /// Most times that one stream is taken up again.
 const RESUMES: u32 = 20;
 
 impl Retrying {
+    fn reading(&self, key: &Key, range: Option<Range<u64>>, pieces: Pieces) -> Pieces {
+        let reading = Reading { place: self.clone(), key: key.clone(), range, read: 0, pieces, resumed: 0 };
+        stream::try_unfold(reading, Reading::next).boxed()
+    }
+
     /// Waits before a stream is taken up again, if that can help.
     async fn pause(&self, e: Error, resumed: &mut u32) -> Result<(), Error> {
         if !e.temporary || *resumed >= RESUMES {
@@ -222,7 +237,7 @@ struct Reading {
     key: Key,
     range: Option<Range<u64>>,
     read: u64,
-    pieces: BoxStream<'static, Result<Bytes, Error>>,
+    pieces: Pieces,
     resumed: u32,
 }
 

@@ -2,6 +2,7 @@
 
 mod carry;
 mod limits;
+mod remote;
 mod together;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{TryStreamExt as _, stream};
+use futures::stream;
 use sha2::{Digest as _, Sha256};
 use tokio::{fs::File, io::AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,9 @@ use super::{
 };
 use crate::plan::{Digest, Framing};
 
-pub use carry::{Load, Trouble, Way, carry};
+pub use carry::{Carried, Load, Trouble, Way, carry, share_a_store};
 pub use limits::Limits;
+pub use remote::{hash, hash_tagged};
 use together::Together;
 
 /// Objects up to this size are sent at once, larger ones in parts, in bytes.
@@ -315,31 +317,6 @@ impl Source {
             Some(_) | None => Ok(digest),
         }
     }
-}
-
-/// Reads an object back: size and SHA-256 of its content, without frames.
-pub async fn hash(
-    objects: &dyn Objects,
-    key: &Key,
-    framing: Framing,
-    moved: &Moved,
-    stop: &CancellationToken,
-) -> Result<(u64, Digest), Failure> {
-    let bad = |e: framing::BadFrame| Failure::Differs { what: key.to_string(), detail: e.to_string() };
-    let mut pieces = objects.read(key, None).await?;
-    let mut content = Content::new(framing);
-    loop {
-        let piece = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Err(Failure::Cancelled),
-            piece = pieces.try_next() => piece?,
-        };
-        let Some(piece) = piece else { break };
-        moved.add(content.push(piece).map_err(bad)?.len());
-    }
-    moved.add(content.end().map_err(bad)?.len());
-    moved.objects.fetch_add(1, Ordering::Relaxed);
-    Ok((content.size, content.digest()))
 }
 
 #[cfg(test)]

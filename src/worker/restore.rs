@@ -12,7 +12,7 @@ mod said;
 
 use std::{convert::Infallible, sync::Arc};
 
-use futures::TryStreamExt as _;
+use futures::StreamExt as _;
 
 use super::{Failure, Place, Watch, soon::Asked};
 use crate::{
@@ -20,10 +20,11 @@ use crate::{
     plan::{Digest, Framing, Placed, Planned, Restored, manifest::FORMAT},
     store::{
         self, Objects, Patience, Retrying, restored,
-        transfer::{self, Limits, Moved, Trouble, Way},
+        transfer::{self, Carried, Limits, Load, Moved, Trouble, Way},
     },
     task::{Location, RestoreTask},
 };
+use check::Tags;
 use choose::Chosen;
 use said::{Done, Known};
 
@@ -92,7 +93,8 @@ impl Attempt<'_> {
         if task.plan_only {
             return Ok(Done::Planned);
         }
-        (draft.objects, draft.bytes) = watch.race(self.read(&mut chosen, seen.begun().is_none(), &draft)).await??;
+        let read = watch.race(self.read(&mut chosen, seen.begun().is_none(), &draft)).await??;
+        (draft.objects, draft.bytes) = (read.objects, read.bytes);
         known.restored = Some(draft.clone());
         watch.step("looking at the target once more");
         // The reading can have taken hours.
@@ -103,7 +105,8 @@ impl Attempt<'_> {
         seen.must_be(&draft)?;
         self.begin(&seen, &draft).await?;
         // Not dropped when the attempt must stop: it gives up what is half sent.
-        let written = watch.finish(self.copy(&chosen, seen.begun().is_some(), &draft)).await??;
+        let carried = watch.finish(self.copy(&chosen, &read.tags, (seen.begun().is_some(), &draft))).await??;
+        drop(read);
         watch.race(self.verify(&chosen, &draft)).await??;
         watch.still_counts().await?;
         watch.step("finishing");
@@ -111,21 +114,30 @@ impl Attempt<'_> {
         let finished = restored::finish(self.target, &draft);
         watch.race(finished).await?.map_err(|e| self.target_failure(&e))?;
         known.restored = Some(draft);
-        Ok(Done::InPlace { written })
+        Ok(Done::InPlace(carried))
     }
 
-    /// Copies what is not there yet. Returns how many objects were written.
-    async fn copy(&self, chosen: &Chosen, resumed: bool, draft: &Restored) -> Result<u64, Failure> {
+    /// Copies what is not there yet.
+    async fn copy(
+        &self,
+        chosen: &Chosen,
+        tags: &Tags,
+        (resumed, draft): (bool, &Restored),
+    ) -> Result<Carried, Failure> {
         let Self { task, source, target, watch } = *self;
         watch.step("copying");
         watch.total(draft.objects, draft.bytes);
         let at_once = usize::from(task.parallelism);
-        let limits = Limits { at_once, ..Limits::default() }.beside(chosen.memory());
+        let limits = Limits { at_once, ..Limits::default() }.beside(chosen.memory() + tags.memory());
         let way = Way { source, target, limits, resumed };
         let loads = self.loads(chosen).await.map_err(|e| self.source_failure(&e))?;
+        let loads = loads.enumerate().map(|(n, load)| match load {
+            Ok(load) => Ok(Load { tag: tags.get(n), ..load }),
+            Err(e) => Err(Trouble::Source(e)),
+        });
         let moved = Moved::default();
         let carried = tokio::select! {
-            carried = transfer::carry(way, loads.map_err(Trouble::Source), &moved, watch.token()) => carried,
+            carried = transfer::carry(way, loads, &moved, watch.token()) => carried,
             never = self.follow(&moved) => match never {},
         };
         carried.map_err(|trouble| match trouble {

@@ -37,7 +37,18 @@ async fn meet(rig: &Rig, at: At, call: usize, fault: Fault) -> bool {
     }
 }
 
+/// Whatever was written, and taken away again, belongs in the target.
+fn nothing_else_was_written(rig: &Rig, what: &str) {
+    let expected = rig.expected(1);
+    for call in rig.target.calls() {
+        let (verb, key) = call.split_once(' ').unwrap();
+        let is_read = ["stat", "read", "list"].contains(&verb);
+        assert!(is_read || key == MARKER || expected.contains_key(key), "{what}: {call}");
+    }
+}
+
 async fn recovers(rig: &Rig, what: &str) {
+    nothing_else_was_written(rig, what);
     let there = rig.placed();
     let expected = rig.expected(1);
     for (key, content) in &there {
@@ -53,6 +64,7 @@ async fn recovers(rig: &Rig, what: &str) {
     let written = if done { 0 } else { expected.len() - there.len() };
     assert_eq!(report.written_objects, Some(i64::try_from(written).unwrap()), "{what}: {report:#?}");
     assert_eq!(report.already_restored.is_some(), done, "{what}");
+    nothing_else_was_written(rig, what);
 }
 
 #[rstest]
@@ -62,10 +74,26 @@ async fn every_end_can_be_gone_on_from(
     #[values(Fault::Before, Fault::Lost, Fault::After)] fault: Fault,
     #[values(Format::Raw, Format::Framed)] format: Format,
 ) {
-    let original = Rig::new(Framing::Crc2048, format).await;
+    every_end(&Rig::new(Framing::Crc2048, format).await, (at, fault), |_| {}).await;
+}
+
+/// The same where the store copies by itself, and says what it has copied or does not.
+#[rstest]
+#[tokio::test(start_paused = true)]
+async fn every_end_in_one_store_can_be_gone_on_from(
+    #[values(At::Source, At::Target)] at: At,
+    #[values(Fault::Before, Fault::Lost, Fault::After)] fault: Fault,
+    #[values(true, false)] says: bool,
+) {
+    let original = Rig::new(Framing::Raw, Format::Raw).await;
+    every_end(&original, (at, fault), |rig| rig.target.copies_from(&rig.source, says)).await;
+}
+
+async fn every_end(original: &Rig, (at, fault): (At, Fault), prepare: impl Fn(&Rig)) {
     let mut call = 0;
     loop {
         let rig = original.fresh();
+        prepare(&rig);
         let before = rig.source.keys();
         let died = meet(&rig, at, call, fault).await;
         let calls = match at {

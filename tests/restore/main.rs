@@ -5,6 +5,7 @@ mod crash;
 mod foreign;
 mod happy;
 mod museum;
+mod one_store;
 mod refuse;
 mod repository;
 mod rig;

@@ -1,16 +1,21 @@
 //! From one place to another: out of the frames of the one, into those of the other, and checked on the way.
 
+mod duplicate;
+
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, TryStreamExt as _, stream::BoxStream};
+use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Content, Limits, Moved, SMALL_MAX, together::Together};
+use duplicate::Duplicator;
+pub use duplicate::share_a_store;
+
+use super::{Limits, Moved, SMALL_MAX, remote::Remote, together::Together};
 use crate::{
     plan::{Digest, Framing},
     store::{
-        Error, Failure, Key, ObjectWriter, Objects, bucket,
+        Failure, Key, ObjectWriter, Objects, Tag, bucket,
         framing::{self, Framer},
         retry::{Passing, from_the_beginning},
     },
@@ -31,6 +36,8 @@ pub struct Load {
     pub size: u64,
     /// SHA-256 of its content.
     pub digest: Digest,
+    /// The source's tag of this content, if it was read and compared before.
+    pub tag: Option<Tag>,
 }
 
 /// Which of the two places is the trouble.
@@ -81,53 +88,79 @@ pub struct Way<'a> {
     pub resumed: bool,
 }
 
-/// Carries objects; returns how many were written. After the first failure, and when the token is cancelled, nothing new
-/// begins, what is under way is given up cleanly, and the failure is returned. An object appears in the target only when
-/// its content was what it must be.
+/// What was carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Objects that were written; the others were right already.
+    pub written: u64,
+    /// Those of them that the store has copied by itself.
+    pub by_store: u64,
+}
+
+/// How an object got there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// It was right already.
+    WasThere,
+    /// The store has copied it.
+    ByStore,
+    /// By way of us.
+    Streamed,
+}
+
+/// Carries objects. Those that need no other frames are copied by the store itself where both places lie in the same one
+/// and it can. After the first failure, and when the token is cancelled, nothing new begins, what is under way is given up
+/// cleanly, and the failure is returned. An object appears in the target only when its content was what it must be.
 pub async fn carry(
     way: Way<'_>,
     loads: impl Stream<Item = Result<Load, Trouble>> + Send,
     moved: &Moved,
     stop: &CancellationToken,
-) -> Result<u64, Trouble> {
+) -> Result<Carried, Trouble> {
     let together = Together::new(way.limits, stop);
-    let carrier = Carrier { way, together: &together, moved, stop: &together.stop };
-    let mut written = 0;
+    let duplicator = Duplicator::between(way.source, way.target);
+    let carrier = Carrier { way, duplicator: &duplicator, together: &together, moved, stop: &together.stop };
+    let mut carried = Carried::default();
     let work = |load: Result<Load, Trouble>| async { carrier.one(load?).await };
-    let count = |is_written| {
-        written += u64::from(is_written);
+    let count = |how: How| {
+        carried.written += u64::from(how != How::WasThere);
+        carried.by_store += u64::from(how == How::ByStore);
         Ok(())
     };
     together.each(stop, loads, work, count).await?;
-    Ok(written)
+    Ok(carried)
 }
 
 struct Carrier<'a> {
     way: Way<'a>,
+    duplicator: &'a Duplicator,
     together: &'a Together,
     moved: &'a Moved,
     stop: &'a CancellationToken,
 }
 
 impl Carrier<'_> {
-    /// Whether it was written; else it was right already.
-    async fn one(&self, load: Load) -> Result<bool, Trouble> {
+    async fn one(&self, load: Load) -> Result<How, Trouble> {
         let placed = framing::stored_size(load.placed, load.size);
+        if self.way.resumed && self.is_there(&load, placed).await? {
+            return Ok(How::WasThere);
+        }
+        if self.duplicated(&load).await? {
+            self.moved.objects.fetch_add(1, Ordering::Relaxed);
+            return Ok(How::ByStore);
+        }
         let wanted = match load.size {
             0..=SMALL_MAX => framing::stored_size(load.stored, load.size) + load.size + placed,
             _ => bucket::memory_of(placed),
         };
         let _held = self.together.hold(wanted).await?;
-        if self.way.resumed && self.is_there(&load, placed).await? {
-            return Ok(false);
-        }
         if load.size <= SMALL_MAX {
             self.small(&load, placed).await?;
         } else {
             self.large(&load, placed).await?;
         }
         self.moved.objects.fetch_add(1, Ordering::Relaxed);
-        Ok(true)
+        Ok(How::Streamed)
     }
 
     /// Whether an earlier try has written it. After a crash its size alone would say so; its content says so always.
@@ -240,48 +273,6 @@ fn check(load: &Load, (size, digest): (u64, Digest)) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::Differs { what: load.from.to_string(), detail })
-}
-
-/// An object being read.
-struct Remote {
-    what: Key,
-    pieces: BoxStream<'static, Result<Bytes, Error>>,
-    content: Content,
-    ended: bool,
-}
-
-impl Remote {
-    async fn open(objects: &dyn Objects, key: &Key, framing: Framing) -> Result<Self, Failure> {
-        let pieces = objects.read(key, None).await?;
-        Ok(Self { what: key.clone(), pieces, content: Content::new(framing), ended: false })
-    }
-
-    /// The next content.
-    async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Bytes>, Failure> {
-        while !self.ended {
-            let stored = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(Failure::Cancelled),
-                piece = self.pieces.try_next() => piece?,
-            };
-            self.ended = stored.is_none();
-            let content = match stored {
-                Some(stored) => self.content.push(stored),
-                None => self.content.end(),
-            };
-            let bad = |e: framing::BadFrame| Failure::Differs { what: self.what.to_string(), detail: e.to_string() };
-            let content = content.map_err(bad)?;
-            if !content.is_empty() {
-                return Ok(Some(content));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Size and SHA-256 of what was read.
-    fn end(self) -> (u64, Digest) {
-        (self.content.size, self.content.digest())
-    }
 }
 
 /// Content on its way into its frames.

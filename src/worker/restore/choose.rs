@@ -192,7 +192,7 @@ fn load(catalog: &Catalog, entry: &Entry, placed: (&Placed, &Placed)) -> Result<
     let stored = framing::of_path(source.framing, &entry.path);
     Ok(to(&entry.path, placed).map(|(to, placed)| {
         let (size, digest) = (entry.size, entry.sha256);
-        Load { from, stored, to, placed, size, digest }
+        Load { from, stored, to, placed, size, digest, tag: None }
     }))
 }
 

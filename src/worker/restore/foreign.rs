@@ -5,13 +5,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Attempt,
+    check::Read,
     choose::{Bytes, Chosen, Loads, to},
 };
 use crate::{
     api::Reason,
     plan::{Chain, Digest, Entry, Framing, Link, MoMeta, Placed, TaeList, TaeSum, Timestamp},
     store::{
-        self, Key, framing,
+        self, Key, Tag, framing,
         presence::Fault,
         transfer::{Load, Moved},
     },
@@ -62,14 +63,15 @@ impl Foreign {
         let place = move |path: &str| to(path, (&data, &hk_data));
         let ids = self.folders.first().zip(place(HK_DATA)).map(|(last, (to, placed))| {
             let from = Key::foreign(&last.path, HK_DATA);
-            Ok(Load { from, stored: last.framing, to, placed, size: self.hk_data.size, digest: self.hk_data.sha256 })
+            let Entry { size, sha256: digest, .. } = self.hk_data;
+            Ok(Load { from, stored: last.framing, to, placed, size, digest, tag: None })
         });
         let rows = self.chain.links().map(move |link| {
             let unknown = || store::Failure::Differs { what: link.path.clone(), detail: "it was not read".into() };
             let (from, stored) = self.key(&link).ok_or_else(unknown)?;
             let (to, placed) = place(&link.path).ok_or_else(unknown)?;
             let digest = link.digest.ok_or_else(unknown)?;
-            Ok(Load { from, stored, to, placed, size: link.size, digest })
+            Ok(Load { from, stored, to, placed, size: link.size, digest, tag: None })
         });
         stream::iter(ids.into_iter().chain(rows)).boxed()
     }
@@ -197,15 +199,18 @@ impl Attempt<'_> {
     }
 
     /// Reads the objects: all, or those of which the lists do not say everything. What is found is remembered.
-    pub(super) async fn read_foreign(&self, foreign: &mut Foreign, all: bool) -> Result<(u64, u64), Failure> {
+    pub(super) async fn read_foreign(&self, foreign: &mut Foreign, all: bool) -> Result<Read, Failure> {
+        let mut tags = self.tags(foreign.totals().0, all);
         let moved = Moved::default();
         let known = |link: &Link| link.exact && link.digest.is_some();
         let reading = async {
-            let links = foreign.chain.links().filter(|link| all || !known(link));
-            let reads = links.map(|link| self.read_link(foreign, link, &moved));
+            // The file with the ids comes before them.
+            let links = (1..).zip(foreign.chain.links()).filter(|(_, link)| all || !known(link));
+            let reads = links.map(|(n, link)| self.read_link(foreign, (n, link), &moved));
             let mut reads = stream::iter(reads).buffer_unordered(usize::from(self.task.parallelism));
             let mut found = Vec::new();
-            while let Some((link, size, digest)) = reads.try_next().await? {
+            while let Some((link, size, digest, (n, tag))) = reads.try_next().await? {
+                tags.set(n, tag);
                 // What was listed was compared; only what was not need be remembered.
                 found.extend((!known(&link)).then_some((link, size, digest)));
             }
@@ -219,15 +224,21 @@ impl Attempt<'_> {
             let folder = foreign.folders.get(link.folder).map(|f| f.path.clone()).unwrap_or_default();
             foreign.chain.found(&link, size, digest).map_err(|e| damaged(&folder, &e))?;
         }
-        Ok(foreign.totals())
+        let (objects, bytes) = foreign.totals();
+        Ok(Read { objects, bytes, tags })
     }
 
-    async fn read_link(&self, foreign: &Foreign, link: Link, moved: &Moved) -> Result<(Link, u64, Digest), Failure> {
+    async fn read_link(
+        &self,
+        foreign: &Foreign,
+        (n, link): (usize, Link),
+        moved: &Moved,
+    ) -> Result<(Link, u64, Digest, (usize, Option<Tag>)), Failure> {
         let no = || Failure::new(Reason::Internal, format!("{} lies in no folder", link.path));
         let (key, framing) = foreign.key(&link).ok_or_else(no)?;
-        let (size, digest) =
+        let ((size, digest), tag) =
             self.read_one((&key, framing), (link.exact.then_some(link.size), link.digest), moved).await?;
-        Ok((link, size, digest))
+        Ok((link, size, digest, (n, tag)))
     }
 }
 

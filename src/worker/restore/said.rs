@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::{
     api::{AlreadyRestored, Format, Outcome, RestorePlan, RestoreReport, Said},
     plan::{Framing, Placed, Restored},
+    store::transfer::Carried,
     task::RestoreTask,
     worker::{
         Failure, Watch,
@@ -30,11 +31,8 @@ pub(super) enum Done {
     Planned,
     /// Everything was in place before.
     Already,
-    /// Everything is in place.
-    InPlace {
-        /// Objects that this attempt wrote.
-        written: u64,
-    },
+    /// Everything is in place, and this attempt wrote so much of it.
+    InPlace(Carried),
 }
 
 /// The report of an attempt that could not open its places.
@@ -73,10 +71,11 @@ pub(super) fn report(
                 .map(|r| AlreadyRestored { completed_at: completed.unwrap_or_default(), uid: r.uid.clone() }),
             ..common
         },
-        Ok(Done::InPlace { written }) => RestoreReport {
+        Ok(Done::InPlace(Carried { written, by_store })) => RestoreReport {
             complete_time: at.map(Time),
             duration: Some(report::duration(watch.elapsed())),
             written_objects: Some(signed(*written)),
+            copied_by_store: Some(signed(*by_store)),
             ..common
         },
     }

@@ -25,16 +25,21 @@ fn load(name: &str, content: &[u8], (from, to): (Framing, Framing)) -> Load {
         placed: to,
         size: content.len() as u64,
         digest: Digest(Sha256::digest(content).into()),
+        tag: None,
     }
 }
 
-async fn run(places: (&Memory, &Memory), loads: &[Load], resumed: bool) -> (Result<u64, Trouble>, Moved) {
+async fn run(places: (&Memory, &Memory), loads: &[Load], resumed: bool) -> (Result<Carried, Trouble>, Moved) {
     let (source, target) = places;
     let limits = Limits { at_once: 3, budget: 1 << 20 };
     let way = Way { source, target, limits, resumed };
     let (moved, stop) = (Moved::default(), CancellationToken::new());
     let loads = stream::iter(loads.to_vec()).map(Ok);
     (carry(way, loads, &moved, &stop).await, moved)
+}
+
+fn streamed(written: u64) -> Carried {
+    Carried { written, by_store: 0 }
 }
 
 /// A small object, an empty one, and one that is sent in parts.
@@ -54,7 +59,7 @@ async fn content_goes_into_the_frames_of_its_place(
         source.set(&format!("from/{n}"), stored(from, &content));
     }
     let (outcome, moved) = run((&source, &target), &loads, false).await;
-    assert_eq!(outcome.unwrap(), 4);
+    assert_eq!(outcome.unwrap(), streamed(4));
     for (n, size) in SIZES.into_iter().enumerate() {
         assert_eq!(target.get(&format!("to/{n}")).unwrap(), stored(to, &content(size)), "{size} bytes");
     }
@@ -65,7 +70,7 @@ async fn content_goes_into_the_frames_of_its_place(
     assert!(target.flip("to/2", 4000));
     target.set("to/1", "xyz");
     let (outcome, moved) = run((&source, &target), &loads, true).await;
-    assert_eq!(outcome.unwrap(), 2);
+    assert_eq!(outcome.unwrap(), streamed(2));
     assert_eq!((moved.objects(), moved.bytes()), (4, SIZES.iter().sum::<usize>() as u64));
     assert_eq!(target.get("to/2").unwrap(), stored(to, &content(5000)));
 }
@@ -95,7 +100,7 @@ async fn a_large_object_is_sent_again_when_its_place_breaks() {
     source.set("from/x", right.clone());
     target.fault(3, Fault::Before, || {});
     let (outcome, moved) = run((&source, &target), &[load("x", &right, (Framing::Raw, Framing::Raw))], false).await;
-    assert_eq!((outcome.unwrap(), moved.bytes(), target.unfinished()), (1, right.len() as u64, 0));
+    assert_eq!((outcome.unwrap(), moved.bytes(), target.unfinished()), (streamed(1), right.len() as u64, 0));
     assert_eq!(target.get("to/x").unwrap(), right);
 }
 
@@ -112,4 +117,112 @@ async fn a_cancelled_carry_leaves_nothing_unfinished() {
     let outcome = carry(way, loads, &Moved::default(), &stop).await;
     assert!(matches!(outcome, Err(Trouble::Source(Failure::Cancelled))), "{outcome:?}");
     assert_eq!((target.keys(), target.unfinished()), (vec![], 0));
+}
+
+/// Both in one store, which says what it has copied, or does not.
+fn one_store(says: bool) -> (Memory, Memory) {
+    let (source, target) = (Memory::new(), Memory::new());
+    target.copies_from(&source, says);
+    (source, target)
+}
+
+async fn tag_of(source: &Memory, key: &str) -> Option<Tag> {
+    source.read_tagged(&Key::placed(key)).await.unwrap().0
+}
+
+fn verbs(store: &Memory) -> Vec<String> {
+    store.calls().iter().map(|call| call.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_store_copies_by_itself_what_was_read_before(#[values(true, false)] says: bool) {
+    let (source, target) = one_store(says);
+    let right = content(5000);
+    source.set("from/x", right.clone());
+    let tag = tag_of(&source, "from/x").await;
+    let read = source.calls().len();
+    let load = Load { tag, ..load("x", &right, (Framing::Raw, Framing::Raw)) };
+    let (outcome, moved) = run((&source, &target), &[load], false).await;
+    assert_eq!(outcome.unwrap(), Carried { written: 1, by_store: 1 });
+    assert_eq!((target.get("to/x").unwrap(), moved.objects(), moved.bytes()), (right.into(), 1, 5000));
+    assert_eq!(source.calls().len(), read, "the source is not read again");
+    let expected = if says { vec!["copy"] } else { vec!["copy", "read"] };
+    assert_eq!(verbs(&target), expected, "a copy of which nothing is said is read");
+}
+
+#[rstest]
+#[case::in_frames_there((Framing::Crc2048, Framing::Raw), true)]
+#[case::in_frames_here((Framing::Raw, Framing::Crc2048), true)]
+#[case::not_read_before((Framing::Raw, Framing::Raw), false)]
+#[tokio::test]
+async fn what_must_change_or_was_not_read_is_streamed(#[case] framing: (Framing, Framing), #[case] tagged: bool) {
+    let (source, target) = one_store(true);
+    let right = content(5000);
+    source.set("from/x", stored(framing.0, &right));
+    let tag = tag_of(&source, "from/x").await.filter(|_| tagged);
+    let (outcome, _) = run((&source, &target), &[Load { tag, ..load("x", &right, framing) }], false).await;
+    assert_eq!(outcome.unwrap(), streamed(1));
+    assert_eq!(target.get("to/x").unwrap(), stored(framing.1, &right));
+}
+
+/// An attempt that goes on reads first, so that nothing wrong ever appears.
+#[tokio::test]
+async fn an_attempt_that_goes_on_compares_before_the_store_copies() {
+    let (source, target) = one_store(true);
+    let right = content(5000);
+    source.set("from/x", right.clone());
+    let loads = [load("x", &right, (Framing::Raw, Framing::Raw))];
+    let (outcome, _) = run((&source, &target), &loads, true).await;
+    assert_eq!(outcome.unwrap(), Carried { written: 1, by_store: 1 });
+    assert!(source.flip("from/x", 7) && target.unset("to/x"));
+    let (outcome, _) = run((&source, &target), &loads, true).await;
+    assert!(matches!(outcome, Err(Trouble::Source(Failure::Differs { .. }))), "{outcome:?}");
+    assert!(target.keys().is_empty());
+}
+
+/// Changed between reading and copying: the store refuses, and what is read then is no longer right.
+#[tokio::test]
+async fn what_was_changed_since_it_was_read_is_not_copied() {
+    let (source, target) = one_store(true);
+    let right = content(5000);
+    source.set("from/x", right.clone());
+    let tag = tag_of(&source, "from/x").await;
+    assert!(source.flip("from/x", 4999));
+    let loads = [Load { tag, ..load("x", &right, (Framing::Raw, Framing::Raw)) }];
+    let (outcome, _) = run((&source, &target), &loads, false).await;
+    assert!(matches!(outcome, Err(Trouble::Source(Failure::Differs { .. }))), "{outcome:?}");
+    assert!(target.keys().is_empty());
+}
+
+/// A store that refuses is not asked for every object, and what it has copied wrong is written again.
+#[rstest]
+#[case::refused(true)]
+#[case::wrong(false)]
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_relied_on_is_passed_over(#[case] refuses: bool) {
+    let (source, target) = one_store(refuses);
+    let right = content(5000);
+    let mut loads = Vec::new();
+    for name in ["a", "b", "c"] {
+        source.set(&format!("from/{name}"), right.clone());
+        let tag = tag_of(&source, &format!("from/{name}")).await;
+        loads.push(Load { tag, ..load(name, &right, (Framing::Raw, Framing::Raw)) });
+    }
+    if refuses {
+        target.fault(0, Fault::Before, || {});
+    } else {
+        // Right after the store has copied it.
+        let spoiled = target.clone();
+        target.fault(0, Fault::After, move || assert!(spoiled.flip("to/a", 3)));
+    }
+    let limits = Limits { at_once: 1, budget: 1 << 20 };
+    let way = Way { source: &source, target: &target, limits, resumed: false };
+    let carried = carry(way, stream::iter(loads).map(Ok), &Moved::default(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(carried, if refuses { streamed(3) } else { Carried { written: 3, by_store: 2 } });
+    for name in ["a", "b", "c"] {
+        assert_eq!(target.get(&format!("to/{name}")).unwrap(), right, "{name}");
+    }
+    let asked = verbs(&target).iter().filter(|verb| *verb == "copy").count();
+    assert_eq!(asked, if refuses { 1 } else { 3 });
 }
