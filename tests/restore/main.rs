@@ -2,6 +2,7 @@
 
 mod choose;
 mod crash;
+mod exhibits;
 mod foreign;
 mod happy;
 mod museum;

@@ -36,7 +36,9 @@ fn hk_data(rig: &Rig) -> String {
     format!("data/{}/1/hakeeper/hk_data", rig.incremental.id)
 }
 
-fn flip(rig: &Rig, key: &str, at: usize) {
+/// In the middle.
+fn flip(rig: &Rig, key: &str) {
+    let at = rig.source.get(key).unwrap().len() / 2;
     assert!(rig.source.flip(key, at), "{key}");
 }
 
@@ -76,14 +78,14 @@ fn replace(rig: &Rig, old: &str, new: &str) {
 }
 
 /// Does one damage; returns what must be named.
-fn damage(rig: &Rig, what: &str) -> String {
+pub fn damage(rig: &Rig, what: &str) -> String {
     match what {
         "object is missing" => (unset(rig, &object(rig, 6)), object(rig, 6)).1,
         "object of the base is missing" => (unset(rig, &object(rig, 3)), object(rig, 3)).1,
         "object is short" => (cut(rig, &object(rig, 6)), object(rig, 6)).1,
-        "bit in an object" => (flip(rig, &object(rig, 6), 2500), object(rig, 6)).1,
-        "bit in an object of the base" => (flip(rig, &object(rig, 4), 0), object(rig, 4)).1,
-        "bit in hk_data" => (flip(rig, &hk_data(rig), 100), hk_data(rig)).1,
+        "bit in an object" => (flip(rig, &object(rig, 6)), object(rig, 6)).1,
+        "bit in an object of the base" => (flip(rig, &object(rig, 4)), object(rig, 4)).1,
+        "bit in hk_data" => (flip(rig, &hk_data(rig)), hk_data(rig)).1,
         "hk_data is missing" => (unset(rig, &hk_data(rig)), hk_data(rig)).1,
         "hk_data is not listed" => {
             forge(rig, |line| (!line.contains("hk_data")).then(|| line.to_owned()));
@@ -101,7 +103,7 @@ fn damage(rig: &Rig, what: &str) -> String {
         }
         "list is cut" => (cut(rig, &list(rig)), "the entry list".into()).1,
         "list is missing" => (unset(rig, &list(rig)), list(rig)).1,
-        "bit in the list" => (flip(rig, &list(rig), 40), "the entry list".into()).1,
+        "bit in the list" => (flip(rig, &list(rig)), "the entry list".into()).1,
         "upwards" => (replace(rig, "tae/gc/", "tae/../../gc/"), "../".into()).1,
         "absolute" => (replace(rig, "\"mo_meta\"", "\"/etc/passwd\""), "/etc/passwd".into()).1,
         "wrong digest" => {

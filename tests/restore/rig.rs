@@ -51,14 +51,32 @@ pub const TIMES: [i64; 2] = [1_795_220_000, 1_795_230_000];
 impl Rig {
     /// Backups in these frames, to be restored in that format.
     pub async fn new(framing: Framing, format: Format) -> Self {
+        let full: Tree = (0..5).map(|n| (name(n), content(n, 700 + usize::from(n) * 900))).collect();
+        let added: Tree = (5..8).map(|n| (name(n), content(n, 3000))).collect();
+        Self::of((full, own(1)), (added, own(2)), (framing, format)).await
+    }
+
+    /// The same with fewer and smaller objects, for fixtures.
+    pub async fn small(framing: Framing, format: Format) -> Self {
+        let tree = |numbers: &[u8]| numbers.iter().map(|n| (name(*n), content(*n, 60))).collect();
+        let kept =
+            |(path, _): &(String, Vec<u8>)| ["mo_meta", "hakeeper/", "tae/gc/"].iter().any(|p| path.starts_with(p));
+        let own = |at| own(at).into_iter().filter(kept).collect();
+        Self::of((tree(&[0, 3]), own(1)), (tree(&[6]), own(2)), (framing, format)).await
+    }
+
+    async fn of(
+        (mut full, own_full): (Tree, Tree),
+        (mut added, own_added): (Tree, Tree),
+        (framing, format): (Framing, Format),
+    ) -> Self {
         let (source, repository) = repository();
-        let mut full: Tree = (0..5).map(|n| (name(n), content(n, 700 + usize::from(n) * 900))).collect();
-        full.extend(own(1));
-        let mut added: Tree = (5..8).map(|n| (name(n), content(n, 3000))).collect();
-        added.extend(own(2));
-        let first = take(&source, repository, (TIMES[0], framing), &full, None).await;
         // The first two objects are gone since.
-        let reused: Tree = (2..5).map(|n| (name(n), full[&name(n)].clone())).collect();
+        let reused: Tree =
+            full.iter().filter(|(path, _)| **path > name(1)).map(|(p, c)| (p.clone(), c.clone())).collect();
+        full.extend(own_full);
+        added.extend(own_added);
+        let first = take(&source, repository, (TIMES[0], framing), &full, None).await;
         let second = take(&source, repository, (TIMES[1], framing), &added, Some((&first, &reused))).await;
         added.extend(reused);
         Self {
