@@ -1,5 +1,6 @@
 //! Restores between stores in memory and folders: what comes out, what is refused, and what a crash leaves.
 
+mod base;
 mod choose;
 mod crash;
 mod exhibits;
