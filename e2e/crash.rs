@@ -1,6 +1,7 @@
 //! SIGKILL at every request: whatever moment the operator or a worker dies at, what comes out is a whole backup or none.
 
 mod operator;
+mod restore;
 mod trace;
 mod worker;
 
@@ -12,6 +13,8 @@ pub fn tests() -> Vec<Test> {
     vec![
         test!(operator::operator_at_every_index).within(std::time::Duration::from_secs(900)),
         test!(worker::worker_at_sampled_indices).within(std::time::Duration::from_secs(900)),
+        test!(restore::restore_at_sampled_indices).within(std::time::Duration::from_secs(900)),
+        test!(restore::restore_at_every_index).needs(Need::Sweep).within(long),
         test!(worker::worker_at_every_index).needs(Need::Sweep).within(long),
     ]
 }

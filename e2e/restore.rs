@@ -1,6 +1,7 @@
 //! From a bucket and an empty place to a running MatrixOne: a real server is backed up and deleted, and another one boots
 //! from what a `Restore` has put in place, with the files of its ConfigMap and nothing else.
 
+mod base_deleted;
 mod made_elsewhere;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         test!(a_lost_server_comes_back_from_each_of_its_backups),
         test!(a_lost_server_comes_back_in_a_bucket),
         test!(a_target_that_is_not_empty_is_left_alone),
+        test!(base_deleted::an_incremental_comes_back_without_its_base),
         test!(made_elsewhere::folders_of_a_plain_backup_statement_are_restored),
     ]
 }
