@@ -14,10 +14,14 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
     response::Response,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 /// Name of its bucket.
 pub const BUCKET: &str = "bench";
+/// Whose content is to be copied.
+const COPY_SOURCE: &str = "x-amz-copy-source";
 /// Objects in one answer to a listing.
 const PAGE: usize = 1000;
 
@@ -25,6 +29,8 @@ const PAGE: usize = 1000;
 struct Store {
     objects: BTreeMap<String, Bytes>,
     contents: HashMap<(usize, u32), Bytes>,
+    /// SHA-256 of contents that were copied, in Base64.
+    sums: HashMap<String, String>,
     uploads: HashMap<String, BTreeMap<u32, Bytes>>,
 }
 
@@ -68,6 +74,18 @@ async fn answer(State(store): State<Shared>, request: Request) -> Response {
     store.lock().unwrap_or_else(PoisonError::into_inner).answer(asked)
 }
 
+/// The tag of a content. It looks like those of other stores.
+fn tag(content: &[u8]) -> String {
+    format!("\"{:08x}{:024x}\"", crc32c::crc32c(content), content.len())
+}
+
+fn object(content: Bytes) -> Response {
+    let tag = tag(&content).parse();
+    let mut response = response(StatusCode::OK, "application/octet-stream", content);
+    response.headers_mut().extend(tag.ok().map(|tag| (axum::http::header::ETAG, tag)));
+    response
+}
+
 fn response(status: StatusCode, kind: &str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -88,13 +106,14 @@ impl Store {
         match (method, upload) {
             (Method::GET, None) if key.is_empty() => self.list(&query),
             (Method::GET | Method::HEAD, None) => match self.objects.get(&key) {
-                Some(content) => response(StatusCode::OK, "application/octet-stream", content.clone()),
+                Some(content) => object(content.clone()),
                 None => response(StatusCode::NOT_FOUND, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
             },
             (Method::PUT, None) if headers.contains_key("if-none-match") && self.objects.contains_key(&key) => {
                 let said = "<Error><Code>PreconditionFailed</Code></Error>";
                 response(StatusCode::PRECONDITION_FAILED, "application/xml", said)
             }
+            (Method::PUT, None) if headers.contains_key(COPY_SOURCE) => self.copy(key, &headers),
             (Method::PUT, None) => {
                 self.put(key, body);
                 response(StatusCode::OK, "", Body::empty())
@@ -125,6 +144,22 @@ impl Store {
                 response(StatusCode::NOT_IMPLEMENTED, "", Body::empty())
             }
         }
+    }
+
+    fn copy(&mut self, key: String, headers: &HeaderMap) -> Response {
+        let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let from = said(COPY_SOURCE).trim_start_matches('/').strip_prefix(BUCKET).unwrap_or_default();
+        let Some(content) = self.objects.get(from.trim_start_matches('/')).cloned() else {
+            return response(StatusCode::NOT_FOUND, "application/xml", "<Error><Code>NoSuchKey</Code></Error>");
+        };
+        let tag = tag(&content);
+        if said("x-amz-copy-source-if-match") != tag {
+            let said = "<Error><Code>PreconditionFailed</Code></Error>";
+            return response(StatusCode::PRECONDITION_FAILED, "application/xml", said);
+        }
+        let sum = self.sums.entry(tag.clone()).or_insert_with(|| STANDARD.encode(Sha256::digest(&content))).clone();
+        self.objects.insert(key, content);
+        xml(format!("<CopyObjectResult><ETag>{tag}</ETag><ChecksumSHA256>{sum}</ChecksumSHA256></CopyObjectResult>"))
     }
 
     fn put(&mut self, key: String, content: Bytes) {

@@ -10,6 +10,7 @@ mod cluster;
 mod history;
 mod operator;
 mod process;
+mod restore;
 mod tree;
 mod worker;
 
@@ -25,6 +26,14 @@ const BACKUPS: usize = 1000;
 const OBJECTS: [usize; 2] = [10_000, 100_000];
 /// Two runs of the same backup differ by up to this many bytes: large objects meet by chance.
 const NOISE: u64 = 16 << 20;
+
+/// What a worker does, and its peak.
+type Part = (&'static str, fn(&worker::Peaks) -> u64);
+const PARTS: [Part; 3] = [
+    ("backup", |peaks| peaks.backup),
+    ("restore by the store", |peaks| peaks.by_store),
+    ("restore into frames", |peaks| peaks.framed),
+];
 
 /// Measures, and says whether it is kept.
 type Promise = fn() -> anyhow::Result<bool>;
@@ -43,6 +52,9 @@ fn main() -> anyhow::Result<ExitCode> {
         ["child", "worker", objects, parallelism, folder, port] => {
             worker::work(objects.parse()?, parallelism.parse()?, folder.as_ref(), port.parse()?)
                 .map(|()| ExitCode::SUCCESS)
+        }
+        ["child", "restore", objects, parallelism, format, port] => {
+            restore::work(objects.parse()?, parallelism.parse()?, format, port.parse()?).map(|()| ExitCode::SUCCESS)
         }
         _ => {
             let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
@@ -65,8 +77,11 @@ fn workers() -> anyhow::Result<bool> {
     }
     let mut kept = true;
     for pair in peaks.chunks(2) {
-        kept &= judge("the largest worker", pair[0].max(pair[1]), WORKER_MAX);
-        kept &= judge("the worker of ten times the objects", pair[1], pair[0] + NOISE);
+        for (what, peak) in PARTS {
+            let (few, many) = (peak(&pair[0]), peak(&pair[1]));
+            kept &= judge(&format!("the largest worker, {what}"), few.max(many), WORKER_MAX);
+            kept &= judge(&format!("the worker of ten times the objects, {what}"), many, few + NOISE);
+        }
     }
     Ok(kept)
 }

@@ -32,8 +32,21 @@ const ROOT: &str = "/srv/staging";
 /// Folder of a tree that is ready, below the staging folder.
 const READY: &str = "ready";
 
-/// Takes a backup in a process of its own. Its peak, in bytes.
-pub fn measure(objects: usize, parallelism: u16) -> anyhow::Result<u64> {
+/// Where the repository lies in the bucket.
+pub const PREFIX: &str = "prod";
+
+/// Peaks of the workers of one backup, in bytes.
+pub struct Peaks {
+    /// While it was taken.
+    pub backup: u64,
+    /// While it was restored by copies of the store.
+    pub by_store: u64,
+    /// While it was restored into frames, through the worker.
+    pub framed: u64,
+}
+
+/// Takes a backup in a process of its own, and restores it in others.
+pub fn measure(objects: usize, parallelism: u16) -> anyhow::Result<Peaks> {
     let folder = tempfile::tempdir()?;
     let staging = folder.path().join("staging");
     tree::make(&staging.join(READY), &folder.path().join("originals"), objects)?;
@@ -47,7 +60,8 @@ pub fn measure(objects: usize, parallelism: u16) -> anyhow::Result<u64> {
     let peak: u64 = worker.line(&said)?.parse()?;
     let seconds = began.elapsed().as_secs();
     println!("       peak {} ({seconds} s)", process::mib(peak));
-    Ok(peak)
+    let restored = |format| crate::restore::measure(objects, parallelism, format, &port);
+    Ok(Peaks { backup: peak, by_store: restored("raw")?, framed: restored("framed")? })
 }
 
 /// What the measured process does.
@@ -73,18 +87,8 @@ pub fn work(objects: usize, parallelism: u16, staging: &Path, port: u16) -> anyh
 }
 
 fn ports(staging: &Path, port: u16) -> anyhow::Result<Ports> {
-    let place = Place {
-        bucket: BUCKET.into(),
-        prefix: "prod".into(),
-        endpoint: Some(format!("http://127.0.0.1:{port}")),
-        region: "us-east-1".into(),
-        path_style: true,
-        ..Place::default()
-    };
-    let key = SecretString::from("bench");
-    let keys = Keys { id: key.clone(), secret: key, session_token: None };
     Ok(Ports {
-        repository: Arc::new(Bucket::open(&place, Some(&keys), None)?),
+        repository: Arc::new(Bucket::open(&place(PREFIX, port), Some(&keys()), None)?),
         staging: Some(Staging { objects: Arc::new(Volume::open(staging, "")?), folder: staging.to_owned() }),
         server: Arc::new(Ready { staging: staging.to_owned() }),
         keys: None,
@@ -92,25 +96,46 @@ fn ports(staging: &Path, port: u16) -> anyhow::Result<Ports> {
     })
 }
 
-fn task(parallelism: u16) -> BackupTask {
-    let uid = "00000000-0000-4000-8000-000000000001";
+/// A prefix of the bucket behind this port.
+pub fn place(prefix: &str, port: u16) -> Place {
+    Place {
+        bucket: BUCKET.into(),
+        prefix: prefix.into(),
+        endpoint: Some(format!("http://127.0.0.1:{port}")),
+        region: "us-east-1".into(),
+        path_style: true,
+        ..Place::default()
+    }
+}
+
+/// Any keys will do.
+pub fn keys() -> Keys {
+    let key = SecretString::from("bench");
+    Keys { id: key.clone(), secret: key, session_token: None }
+}
+
+/// The repository, as the operator names it.
+pub fn storage() -> StorageTask {
     let s3 = serde_json::json!({"bucket": BUCKET, "region": "us-east-1"});
-    let storage = StorageTask {
+    StorageTask {
         namespace: "ns".into(),
         name: "bucket".into(),
         uid: "storage".into(),
         location: Location::S3(Box::new(serde_json::from_value(s3).unwrap())),
         read_only: false,
         server_credentials: ServerCredentials::FromSecret,
-    };
+    }
+}
+
+/// Whose work it is.
+pub fn subject() -> Subject {
+    let uid = "00000000-0000-4000-8000-000000000001";
+    Subject { namespace: "ns".into(), name: "b".into(), uid: uid.into(), attempt: 1, run: format!("{uid}-1") }
+}
+
+fn task(parallelism: u16) -> BackupTask {
     BackupTask {
-        subject: Subject {
-            namespace: "ns".into(),
-            name: "b".into(),
-            uid: uid.into(),
-            attempt: 1,
-            run: format!("{uid}-1"),
-        },
+        subject: subject(),
         id: BackupId::fresh(),
         cluster: ClusterTask {
             host: "mo".into(),
@@ -119,7 +144,7 @@ fn task(parallelism: u16) -> BackupTask {
             tls_ca: false,
             server_name: None,
         },
-        storage,
+        storage: storage(),
         kind: BackupType::Full,
         base: None,
         method: Method::Staged,
