@@ -23,6 +23,9 @@ mod refuse;
 mod repository;
 #[path = "worker/rig.rs"]
 mod rig;
+#[allow(dead_code, reason = "other tests ask it for more")]
+#[path = "fixtures/catalog.rs"]
+mod sample;
 #[path = "worker/soon.rs"]
 mod soon;
 #[path = "worker/statement.rs"]
