@@ -4,6 +4,7 @@
 //! run folders, `MATRIXONE_BIN` to test against a newer server.
 
 mod backup;
+mod bucket_alone;
 #[allow(dead_code, reason = "the offline judge must know which cases it cannot judge")]
 #[path = "../tests/fixtures/cel.rs"]
 mod cases;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product =
         [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests(), restore::tests()];
+    let alone = bucket_alone::tests();
     let broken = [tls::tests(), faults::tests(), crash::tests(), kubelet::tests()];
-    harness::trial::run(rig.into_iter().chain(product).chain(broken).flatten().collect())
+    harness::trial::run(rig.into_iter().chain(product).chain([alone]).chain(broken).flatten().collect())
 }

@@ -48,7 +48,7 @@ async fn sums(matrixone: &MatrixOne) -> anyhow::Result<Vec<String>> {
 
 /// Rows in two tables, a full backup, more and changed rows, an incremental one, and rows that no backup has. Gives what
 /// the tables held at each backup.
-async fn two_backups(namespace: &Namespace<'_>, matrixone: &MatrixOne) -> anyhow::Result<[Vec<String>; 2]> {
+pub async fn two_backups(namespace: &Namespace<'_>, matrixone: &MatrixOne) -> anyhow::Result<[Vec<String>; 2]> {
     let folder = matrixone.shared_folder(&namespace.name)?;
     claim(namespace, "staging", &folder).await?;
     let rows = |from: u32, to: u32| {
@@ -76,7 +76,7 @@ async fn two_backups(namespace: &Namespace<'_>, matrixone: &MatrixOne) -> anyhow
     Ok(at)
 }
 
-fn restore(name: &str, source: Value, claim: &str) -> Value {
+pub fn restore(name: &str, source: Value, claim: &str) -> Value {
     restore_to(name, source, json!({"type": "Volume", "volume": {"claim": claim}}))
 }
 
@@ -91,7 +91,7 @@ async fn ended(namespace: &Namespace<'_>, name: &str) -> anyhow::Result<Restore>
     namespace.until(&format!("the end of Restore {name}"), PATIENCE, look).await
 }
 
-async fn in_place(namespace: &Namespace<'_>, name: &str, reason: &str) -> anyhow::Result<Restore> {
+pub async fn in_place(namespace: &Namespace<'_>, name: &str, reason: &str) -> anyhow::Result<Restore> {
     let restore = ended(namespace, name).await?;
     let status = restore.status.clone().context("no status")?;
     let (complete, why, message) = condition(Some(&status.run.conditions), "Complete");
@@ -104,13 +104,13 @@ async fn in_place(namespace: &Namespace<'_>, name: &str, reason: &str) -> anyhow
 }
 
 /// The files that the new MatrixOne is started with.
-async fn boot_files(namespace: &Namespace<'_>, restore: &str) -> anyhow::Result<BTreeMap<String, String>> {
+pub async fn boot_files(namespace: &Namespace<'_>, restore: &str) -> anyhow::Result<BTreeMap<String, String>> {
     let map = namespace.api::<ConfigMap>().get(&format!("{restore}-boot")).await?;
     map.data.context("the ConfigMap holds nothing")
 }
 
 /// The restored server holds what was backed up, gives ids that nobody has, and takes new rows.
-async fn is_right(matrixone: &MatrixOne, expected: &[String]) -> anyhow::Result<()> {
+pub async fn is_right(matrixone: &MatrixOne, expected: &[String]) -> anyhow::Result<()> {
     let found = sums(matrixone).await?;
     ensure!(found == expected, "the restored tables hold {found:?} instead of {expected:?}");
     let said = matrixone.log()?;
