@@ -6,11 +6,14 @@
 #[path = "../../tests/reconcile/api.rs"]
 mod api;
 mod bucket;
+mod catalogue;
 mod cluster;
 mod history;
 mod operator;
 mod process;
 mod restore;
+#[path = "../../tests/fixtures/catalog.rs"]
+mod sample;
 mod tree;
 mod worker;
 
@@ -24,6 +27,8 @@ const OPERATOR_MAX: u64 = 32 << 20;
 const BACKUPS: usize = 1000;
 /// Objects of the small and of the large backup.
 const OBJECTS: [usize; 2] = [10_000, 100_000];
+/// Backups of the small and of the large repository.
+const CATALOGUED: [usize; 2] = [1000, 10_000];
 /// Two runs of the same backup differ by up to this many bytes: large objects meet by chance.
 const NOISE: u64 = 16 << 20;
 
@@ -43,7 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let promises: [(&str, Promise); 2] = [("worker", workers), ("operator", the_operator)];
+    let promises: [(&str, Promise); 3] = [("worker", workers), ("catalogue", catalogues), ("operator", the_operator)];
     if words.first() == Some(&"child") {
         process::end_with_parent();
     }
@@ -55,6 +60,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         ["child", "restore", objects, parallelism, format, port] => {
             restore::work(objects.parse()?, parallelism.parse()?, format, port.parse()?).map(|()| ExitCode::SUCCESS)
+        }
+        ["child", "catalogue", backups, port] => {
+            catalogue::work(backups.parse()?, port.parse()?).map(|()| ExitCode::SUCCESS)
         }
         _ => {
             let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
@@ -83,6 +91,14 @@ fn workers() -> anyhow::Result<bool> {
             kept &= judge(&format!("the worker of ten times the objects, {what}"), many, few + NOISE);
         }
     }
+    Ok(kept)
+}
+
+/// The number of backups does not show either where stock is taken of them.
+fn catalogues() -> anyhow::Result<bool> {
+    let [few, many] = [catalogue::measure(CATALOGUED[0])?, catalogue::measure(CATALOGUED[1])?];
+    let mut kept = judge("the largest worker, catalogue", many.max(few), WORKER_MAX);
+    kept &= judge("the worker of ten times the backups, catalogue", many, few + NOISE);
     Ok(kept)
 }
 

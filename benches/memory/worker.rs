@@ -158,7 +158,7 @@ fn task(parallelism: u16) -> BackupTask {
 }
 
 /// Nobody listens.
-struct Silent;
+pub struct Silent;
 
 #[async_trait]
 impl Reporter for Silent {
