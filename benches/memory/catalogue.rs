@@ -70,7 +70,7 @@ pub fn work(backups: usize, port: u16) -> anyhow::Result<()> {
         "metadata": {"name": "bucket", "namespace": "ns", "uid": "storage"},
         "spec": {"type": "S3", "accessMode": "ReadOnly", "s3": {"bucket": BUCKET, "region": "us-east-1"}}
     }))?;
-    let task = ProbeTask::for_attempt(&storage, String::new(), 1)?;
+    let task = ProbeTask::for_attempt(&storage, String::new(), false, 1)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let report = runtime.block_on(async {
         let repository = Arc::new(Bucket::open(&place(PREFIX, port), Some(&keys()), None)?);

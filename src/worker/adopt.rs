@@ -107,7 +107,7 @@ impl<'a> Look<'a> {
     async fn ids(&self) -> Result<Vec<BackupId>, Hindrance> {
         let mut ids = Vec::new();
         let add = |found: Result<Catalog, store::Failure>| {
-            ids.extend(found.ok().filter(|c| belongs(c, self.here)).map(|c| c.id))
+            ids.extend(found.ok().filter(|c| belongs(c, self.here)).map(|c| c.id));
         };
         catalog::each(self.repository, add).await.map_err(|e| failed(self.kind, &e))?;
         Ok(ids)
