@@ -15,6 +15,7 @@ mod faults;
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
 mod kubelet;
+mod proof;
 mod refusals;
 mod restore;
 mod rights;
@@ -30,9 +31,8 @@ mod tls;
 
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
-    let product =
-        [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests(), restore::tests()];
-    let alone = bucket_alone::tests();
+    let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
+    let restored = [restore::tests(), proof::tests(), bucket_alone::tests()];
     let broken = [tls::tests(), faults::tests(), crash::tests(), kubelet::tests()];
-    harness::trial::run(rig.into_iter().chain(product).chain([alone]).chain(broken).flatten().collect())
+    harness::trial::run(rig.into_iter().chain(product).chain(restored).chain(broken).flatten().collect())
 }

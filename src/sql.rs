@@ -11,7 +11,7 @@ use async_trait::async_trait;
 pub use error::{Error, Problem};
 pub use reply::Version;
 pub use session::{Encryption, MatrixOne};
-pub use statement::{BackupTarget, S3Target, Statement};
+pub use statement::{Ask, BackupTarget, S3Target, Statement, Table};
 
 /// Rows of a reply in text, `None` for NULL. A reply without rows is empty.
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -28,6 +28,9 @@ pub trait Server: Send + Sync {
 pub trait Session: Send {
     /// Sends a statement and waits for its reply, however long it takes.
     async fn run(&mut self, statement: &Statement) -> Result<Rows, Error>;
+    /// Sends a statement and hears of each row how many bytes its values have. No two rows are held at a time, however
+    /// many there are.
+    async fn read(&mut self, statement: &Statement, row: &mut (dyn FnMut(u64) + Send)) -> Result<(), Error>;
     /// The id by which another session can kill this one's statement.
     fn connection_id(&self) -> u32;
     /// The version text of the greeting, such as `8.0.30-MatrixOne-v4.2.0`.

@@ -38,6 +38,7 @@ pub use backup::{Ports, Staging, backup};
 pub use failure::{Failure, Place};
 pub use kubernetes::{Backups, Known, Made, imported_name};
 pub use probe::probe;
+pub use proof::{Login, ProofPorts, prove};
 pub use purge::{purge, sweep};
 pub use reporter::{Kubernetes, Reporter, Untold};
 pub use restore::{RestorePorts, restore};

@@ -198,8 +198,13 @@ impl Session for Ready {
                 Ok(Vec::new())
             }
             Statement::Backup { target: BackupTarget::FileSystem { path }, .. } => self.put(path).map(|()| Vec::new()),
+            Statement::Proof(_) => Err(failed("it is not proven")),
             Statement::Backup { target: BackupTarget::S3(_), .. } => Err(failed("it writes to folders only")),
         }
+    }
+
+    async fn read(&mut self, statement: &Statement, _: &mut (dyn FnMut(u64) + Send)) -> Result<(), Error> {
+        self.run(statement).await.map(drop)
     }
 
     fn connection_id(&self) -> u32 {

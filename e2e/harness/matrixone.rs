@@ -212,9 +212,13 @@ impl Empty {
         Ok(Empty { folder, ports })
     }
 
-    /// The working directory of the MatrixOne to come.
+    /// Its working directory.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("mo")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.ports.first
     }
 
     /// Starts it on what has been put there, with these files. Nothing is changed in them but what two servers on one

@@ -345,6 +345,15 @@ reasons! {
     ValuesUnreadable permanent
         "The values of a table cannot be read in the new MatrixOne: an object of it is missing or damaged."
         "The message names the table. Restore into another fresh place, and let nobody touch it before MatrixOne starts."
+    ReadForbidden permanent
+        "A user that was given for the proof may not read some tables, or not make a database."
+        "Give a user with role moadmin of account sys in `target.cluster`, and with role accountadmin in each of `proof.credentialsSecrets`."
+    AccountsNotRead passing
+        "The proof has not read the tables of some accounts, because it was given no login of theirs."
+        "Name Secrets with users of these accounts in `proof.credentialsSecrets`, or look yourself."
+    TablesNotRead passing
+        "Some tables of MatrixOne's own cannot be read by anybody, whatever they hold."
+        "Nothing, as long as no table of yours is among them."
     AlreadyRestored passing
         "A Restore of this name has filled this target before, perhaps from another Kubernetes cluster. Nothing was touched."
         "Nothing; to restore anew, make a Restore with another target."

@@ -25,6 +25,10 @@ pub struct RestoreReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub server_version: Option<String>,
+    /// What tells its cluster from others: when it was set up, in milliseconds since 1970. The new MatrixOne has the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub server_identity: Option<String>,
     /// When the attempt began.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 64))]
@@ -114,7 +118,11 @@ pub struct RestoreProof {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 64))]
     pub complete_time: Option<Time>,
-    /// Accounts whose tables were read.
+    /// From its begin, the wait for MatrixOne included, to its end, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub duration: Option<String>,
+    /// Accounts whose tables were read. The warnings name those that were not, for want of a login.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 17), inner(length(max = 256)))]
     pub accounts: Vec<String>,
@@ -124,6 +132,16 @@ pub struct RestoreProof {
     /// Their rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<i64>,
+    /// Bytes of their values, in the text form in which MatrixOne sends them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<i64>,
+    /// The same, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub size: Option<String>,
+    /// Views and external tables of these accounts: they hold no values of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<i64>,
     /// What is good to know, though it did not stop the proof.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

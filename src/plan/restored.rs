@@ -26,6 +26,9 @@ pub struct Restored {
     /// The server that was backed up, as far as its backup says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_version: Option<String>,
+    /// Its identity, as far as its backup says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_identity: Option<String>,
     /// The moment of the data, nanoseconds since 1970.
     pub at: i64,
     /// Objects of the backup that belong here.

@@ -50,6 +50,24 @@ impl Error {
         self.code == 20637
     }
 
+    /// Whether it is said of user, account, role or password, and not of something else that came in between.
+    #[must_use]
+    pub fn is_about_the_login(&self) -> bool {
+        classify(self.code, &self.detail) == Problem::Login
+    }
+
+    /// Whether the password is wrong: whoever says so has found the user, and will say the same tomorrow.
+    #[must_use]
+    pub fn is_wrong_password(&self) -> bool {
+        self.code == 1045 && self.detail.contains("check password failed")
+    }
+
+    /// Whether the server found something with the same id where it wanted to put something new: code 0, no SQLSTATE.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        self.detail.contains("ExpectedDup")
+    }
+
     /// Whether a KILL met a session that is not there (any more).
     #[must_use]
     pub fn is_unknown_connection(&self) -> bool {

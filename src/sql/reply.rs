@@ -99,6 +99,12 @@ pub fn value<'r>(statement: &Statement, rows: &'r Rows) -> Result<&'r str, Error
     }
 }
 
+/// A reply that is one number.
+pub fn count(statement: &Statement, rows: &Rows) -> Result<u64, Error> {
+    let text = value(statement, rows)?;
+    text.parse().map_err(|_| unexpected(statement, &format!("{text:?} is no number")))
+}
+
 /// The reply to [`Statement::GetSnapshot`], as `<phys>-<logical>`.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds of JSON are refused alike")]
 pub fn snapshot(rows: &Rows) -> Result<String, Error> {

@@ -181,21 +181,19 @@ impl MatrixOne {
 
 #[async_trait]
 impl Session for Open {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no answer of the server leaves the end unknown")]
     async fn run(&mut self, statement: &Statement) -> Result<Rows, Error> {
         let text = statement.text();
-        let rows = self.conn.query::<Row, _>(text.expose_secret()).await.map_err(|e| {
-            let (problem, code, detail) = match &e {
-                mysql_async::Error::Server(e) => {
-                    // The server can echo the statement, and its keys with it.
-                    let detail = error::presentable(&e.message, &statement.secrets());
-                    (error::classify(e.code, &e.message), e.code, detail)
-                }
-                other => (Problem::Lost, 0, error::presentable(&root_cause(other), &[])),
-            };
-            Error { problem, verb: statement.verb().into(), code, detail }
-        })?;
+        let rows = self.conn.query::<Row, _>(text.expose_secret()).await.map_err(|e| answered(statement, &e))?;
         Ok(rows.into_iter().map(|row| row.unwrap_raw().into_iter().map(|value| cell(value?)).collect()).collect())
+    }
+
+    async fn read(&mut self, statement: &Statement, row: &mut (dyn FnMut(u64) + Send)) -> Result<(), Error> {
+        let text = statement.text();
+        let mut rows = self.conn.query_iter(text.expose_secret()).await.map_err(|e| answered(statement, &e))?;
+        while let Some(found) = rows.next().await.map_err(|e| answered(statement, &e))? {
+            row(found.unwrap_raw().iter().flatten().map(length).sum());
+        }
+        Ok(())
     }
 
     fn connection_id(&self) -> u32 {
@@ -204,6 +202,33 @@ impl Session for Open {
 
     fn greeting(&self) -> &str {
         &self.greeting
+    }
+}
+
+/// What kept a statement from its answer. The server can echo the statement, and its keys with it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no answer of the server leaves the end unknown")]
+fn answered(statement: &Statement, error: &mysql_async::Error) -> Error {
+    let (problem, code, detail) = match error {
+        mysql_async::Error::Server(e) => {
+            let detail = error::presentable(&e.message, &statement.secrets());
+            (error::classify(e.code, &e.message), e.code, detail)
+        }
+        other => (Problem::Lost, 0, error::presentable(&root_cause(other), &[])),
+    };
+    Error { problem, verb: statement.verb().into(), code, detail }
+}
+
+/// Length of a value in the text protocol, which has no other kind than bytes.
+fn length(value: &Value) -> u64 {
+    match value {
+        Value::Bytes(bytes) => bytes.len() as u64,
+        Value::NULL
+        | Value::Int(_)
+        | Value::UInt(_)
+        | Value::Float(_)
+        | Value::Double(_)
+        | Value::Date(..)
+        | Value::Time(..) => 0,
     }
 }
 

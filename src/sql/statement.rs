@@ -1,5 +1,7 @@
 //! Every statement we ever send.
 
+use std::fmt;
+
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Where a BACKUP writes to.
@@ -31,6 +33,78 @@ pub struct S3Target {
     pub filepath: String,
     /// Key id and secret; without them the server uses its own identity.
     pub keys: Option<(SecretString, SecretString)>,
+}
+
+/// Database and name of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Database.
+    pub database: String,
+    /// Name in it.
+    pub name: String,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.name)
+    }
+}
+
+/// A statement of the proof of a restored server. It reads, but for the database that it makes and drops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Versions of the catalogue whose upgrade is not over: version, state; 2 is the state of one that is. All versions.
+    Unsettled,
+    /// Upgrades of the catalogue: how many, sum of their states, accounts that are done. Changes while an upgrade moves.
+    /// All versions.
+    Upgrades,
+    /// `select unix_timestamp()`: the server's clock in seconds. All versions.
+    Clock,
+    /// When database `mo_catalog` was made, in seconds since 1970: 1.2.4 says the start of its TN, 4.2.0 the birth of the
+    /// cluster (executed).
+    CatalogSince,
+    /// How many tables say that they were made between these seconds since 1970. All versions.
+    MadeBetween(i64, i64),
+    /// How many of the server's own periodic tasks say that they ran last between these seconds. All versions.
+    RanBetween(i64, i64),
+    /// `SHOW LOGSERVICE REPLICAS`: shard, replica, and more. 4.2.0; 1.2.4 does not know it (1064).
+    LogReplicas,
+    /// `SHOW LOGSERVICE STORES`: store, ticks, and more. A store ticks ten times in a second while it runs, and goes on
+    /// counting when it is started again. 4.2.0; 1.2.4 does not know it (1064).
+    LogStores,
+    /// The lowest id that was given to a table; the catalogue's own have fixed ones below 1000. All versions.
+    FirstTable,
+    /// The highest id of the tables of any account that were made until this second since 1970. What gets another id, as
+    /// with TRUNCATE, counts as made then (executed on 1.2.4 and 4.2.0). All versions.
+    HighestTable(i64),
+    /// The same of databases.
+    HighestDatabase(i64),
+    /// How many tables were made after the second, and have an id up to the second number. All versions.
+    GivenAgain(i64, u64),
+    /// How many databases have this id. All versions.
+    DatabasesWithId(u64),
+    /// Databases of the session's account whose name begins so. All versions.
+    DatabasesLike(String),
+    /// `CREATE DATABASE`. All versions.
+    CreateDatabase(String),
+    /// Id of a database of the session's account. All versions.
+    DatabaseId(String),
+    /// `DROP DATABASE IF EXISTS`. All versions.
+    DropDatabase(String),
+    /// Names of all accounts, by their ids. Account sys only; others do not see the table (1064). All versions.
+    Accounts,
+    /// All tables of the session's account: database, name, kind. Other accounts' rows are shown too, hence the filter.
+    /// All versions.
+    Tables,
+    /// Whether a table of the session's account is there: its id. All versions.
+    TableId(Table),
+    /// `select count(*)`: answered from metadata, also where objects are missing (executed on 1.2.4 and 4.2.0).
+    Count(Table),
+    /// Every value of every row. All versions.
+    Read(Table),
+    /// `EXPLAIN` of that: no object is looked at, so that what fails here fails whatever they hold (executed on 1.2.4 and
+    /// 4.2.0 with an object missing).
+    Plan(Table),
 }
 
 /// A statement. The text is made in [`Statement::text`] alone.
@@ -70,6 +144,8 @@ pub enum Statement {
     /// `KILL QUERY <id>`: ends the statement of another session, which then gets 1105 `context canceled`. An unknown id
     /// gets 20101 `Unknown connection id`. All versions.
     KillQuery(u32),
+    /// What the proof of a restored server asks.
+    Proof(Ask),
     /// Takes a physical backup. All versions from 1.2:
     ///
     /// ```text
@@ -119,6 +195,7 @@ impl Statement {
             Self::PitrPolicies => "list MatrixOne's PITR policies",
             Self::RunningBackups => "look for running BACKUP statements",
             Self::KillQuery(_) => "cancel a statement",
+            Self::Proof(ask) => ask.verb(),
             Self::Backup { .. } => "take the backup",
         }
     }
@@ -141,7 +218,8 @@ impl Statement {
             | Self::Snapshots
             | Self::PitrPolicies
             | Self::RunningBackups
-            | Self::KillQuery(_) => Vec::new(),
+            | Self::KillQuery(_)
+            | Self::Proof(_) => Vec::new(),
         }
     }
 
@@ -156,15 +234,10 @@ impl Statement {
             Self::HoldMinTs(ts) => mo_ctl("dn", "DiskCleaner", &format!("add_checker.min_ts.{ts}")),
             Self::ReleaseMinTs => mo_ctl("dn", "DiskCleaner", "remove_checker.min_ts."),
             Self::Snapshots => "select sname from mo_catalog.mo_snapshots order by sname limit 1001".into(),
-            Self::PitrPolicies => "select create_account, pitr_name, level, pitr_length, pitr_unit from \
-                                   mo_catalog.mo_pitr order by create_account, pitr_name limit 1001"
-                .into(),
-            Self::RunningBackups => {
-                "select conn_id, left(info, 200) from mo_catalog.mo_sessions where statement_type = \
-                                     'Backup Start'"
-                    .into()
-            }
+            Self::PitrPolicies => PITR_POLICIES.into(),
+            Self::RunningBackups => RUNNING_BACKUPS.into(),
             Self::KillQuery(id) => format!("kill query {id}"),
+            Self::Proof(ask) => ask.text(),
             Self::Backup { label, target, parallelism, since } => {
                 let target = render_target(target, *parallelism, secret);
                 let kind = match since {
@@ -174,6 +247,93 @@ impl Statement {
                 format!("BACKUP {} {target} {kind}", literal(label))
             }
         }
+    }
+}
+
+impl Ask {
+    const fn verb(&self) -> &'static str {
+        match self {
+            Self::Unsettled | Self::Upgrades => "ask MatrixOne for the upgrade of its catalogue",
+            Self::Clock => "ask MatrixOne for the time",
+            Self::CatalogSince | Self::MadeBetween(..) | Self::RanBetween(..) => "ask MatrixOne since when it runs",
+            Self::LogReplicas | Self::LogStores => "list the stores of the log service",
+            Self::FirstTable
+            | Self::HighestTable(_)
+            | Self::HighestDatabase(_)
+            | Self::GivenAgain(..)
+            | Self::DatabasesWithId(_)
+            | Self::DatabaseId(_) => "ask MatrixOne for its ids",
+            Self::DatabasesLike(_) => "list databases",
+            Self::CreateDatabase(_) => "make a database for the proof",
+            Self::DropDatabase(_) => "drop the database of the proof",
+            Self::Accounts => "list the accounts",
+            Self::Tables => "list the tables",
+            Self::TableId(_) | Self::Count(_) | Self::Read(_) | Self::Plan(_) => "read a table",
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Unsettled => "select version, state from mo_catalog.mo_version where state <> 2 limit 10".into(),
+            Self::Upgrades => "select count(*), sum(state), sum(ready_tenant) from mo_catalog.mo_upgrade".into(),
+            Self::Clock => "select unix_timestamp()".into(),
+            Self::CatalogSince => CATALOG_SINCE.into(),
+            Self::MadeBetween(from, to) => {
+                format!(
+                    "select count(*) from mo_catalog.mo_tables where unix_timestamp(created_time) between {from} and {to}"
+                )
+            }
+            Self::RanBetween(from, to) => {
+                format!("select count(*) from mo_task.sys_cron_task where update_at between {from}000 and {to}000")
+            }
+            Self::LogReplicas => "show logservice replicas".into(),
+            Self::LogStores => "show logservice stores".into(),
+            Self::FirstTable => "select min(rel_id) from mo_catalog.mo_tables where rel_id >= 1000".into(),
+            Self::HighestTable(until) => {
+                format!("select max(rel_id) from mo_catalog.mo_tables where unix_timestamp(created_time) <= {until}")
+            }
+            Self::HighestDatabase(until) => {
+                format!("select max(dat_id) from mo_catalog.mo_database where unix_timestamp(created_time) <= {until}")
+            }
+            Self::GivenAgain(after, id) => format!(
+                "select count(*) from mo_catalog.mo_tables where unix_timestamp(created_time) > {after} and rel_id \
+                 between 1000 and {id}"
+            ),
+            Self::DatabasesWithId(id) => format!("select count(*) from mo_catalog.mo_database where dat_id = {id}"),
+            Self::DatabasesLike(start) => own_databases("datname", &format!("like {}", literal(&format!("{start}%")))),
+            Self::CreateDatabase(name) => format!("create database {}", identifier(name)),
+            Self::DatabaseId(name) => own_databases("dat_id", &format!("= {}", literal(name))),
+            Self::DropDatabase(name) => format!("drop database if exists {}", identifier(name)),
+            Self::Accounts => "select account_name from mo_catalog.mo_account order by account_id".into(),
+            Self::Tables => TABLES.into(),
+            Self::TableId(Table { database, name }) => format!(
+                "select rel_id from mo_catalog.mo_tables where account_id = current_account_id() and reldatabase = {} and \
+                 relname = {}",
+                literal(database),
+                literal(name)
+            ),
+            Self::Count(table) => format!("select count(*) from {}", table.quoted()),
+            Self::Read(table) => format!("select * from {}", table.quoted()),
+            Self::Plan(table) => format!("explain select * from {}", table.quoted()),
+        }
+    }
+}
+
+const PITR_POLICIES: &str = "select create_account, pitr_name, level, pitr_length, pitr_unit from mo_catalog.mo_pitr \
+                             order by create_account, pitr_name limit 1001";
+const RUNNING_BACKUPS: &str = "select conn_id, left(info, 200) from mo_catalog.mo_sessions where statement_type = \
+                               'Backup Start'";
+const CATALOG_SINCE: &str = "select unix_timestamp(created_time) from mo_catalog.mo_database where dat_id = 1";
+const TABLES: &str = "select reldatabase, relname, relkind from mo_catalog.mo_tables where account_id = \
+                      current_account_id() order by reldatabase, relname";
+
+fn own_databases(what: &str, named: &str) -> String {
+    format!("select {what} from mo_catalog.mo_database where account_id = current_account_id() and datname {named}")
+}
+
+impl Table {
+    fn quoted(&self) -> String {
+        format!("{}.{}", identifier(&self.database), identifier(&self.name))
     }
 }
 
@@ -203,6 +363,11 @@ fn mo_ctl(service: &str, command: &str, argument: &str) -> String {
     format!("select mo_ctl({}, {}, {}) as r", literal(service), literal(command), literal(argument))
 }
 
+/// A name. Nothing but the backtick has a meaning inside, not even a backslash (executed on 1.2.4 and 4.2.0).
+fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
 /// A string literal: the only place where a text becomes part of a statement.
 ///
 /// MatrixOne reads a backslash as the beginning of an escape, and a doubled quote as a quote.
@@ -222,87 +387,4 @@ fn literal(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rstest::rstest;
-
-    use super::*;
-
-    fn s3(keys: Option<(&str, &str)>) -> BackupTarget {
-        BackupTarget::S3(Box::new(S3Target {
-            endpoint: "http://minio:9000".into(),
-            region: "us-east-1".into(),
-            bucket: "backups".into(),
-            filepath: "prod/data/x/1".into(),
-            keys: keys.map(|(id, key)| (SecretString::from(id), SecretString::from(key))),
-        }))
-    }
-
-    fn backup(target: BackupTarget, since: Option<&str>) -> Statement {
-        Statement::Backup { label: "u-1".into(), target, parallelism: 4, since: since.map(Into::into) }
-    }
-
-    #[rstest]
-    #[case(Statement::GetSnapshot, "select mo_ctl('cn', 'getsnapshot', '') as r")]
-    #[case(Statement::Checkpoint, "select mo_ctl('dn', 'checkpoint', '10m') as r")]
-    #[case(Statement::HoldMinTs("5-1".into()), "select mo_ctl('dn', 'DiskCleaner', 'add_checker.min_ts.5-1') as r")]
-    #[case(Statement::KillQuery(7), "kill query 7")]
-    #[case(
-        backup(BackupTarget::FileSystem { path: "/backup/it's".into() }, None),
-        "BACKUP 'u-1' FILESYSTEM '/backup/it''s' PARALLELISM '4' TYPE 'full'"
-    )]
-    #[case(
-        backup(BackupTarget::FileSystem { path: "/b".into() }, Some("17-1")),
-        "BACKUP 'u-1' FILESYSTEM '/b' PARALLELISM '4' TYPE 'incremental' TIMESTAMP '17-1'"
-    )]
-    #[case(
-        backup(s3(Some(("id", "k'e\\y"))), None),
-        "BACKUP 'u-1' S3OPTION {'endpoint'='http://minio:9000', 'region'='us-east-1', 'bucket'='backups', \
-         'filepath'='prod/data/x/1', 'parallelism'='4', 'access_key_id'='id', 'secret_access_key'='k''e\\\\y'} TYPE 'full'"
-    )]
-    fn text_is_the_grammar(#[case] statement: Statement, #[case] expected: &str) {
-        assert_eq!(statement.text().expose_secret(), expected);
-    }
-
-    #[test]
-    fn keys_are_absent_without_credentials() {
-        let text = backup(s3(None), None).redacted();
-        assert!(!text.contains("access_key"), "{text}");
-        assert!(!text.contains("is_minio"), "{text}");
-    }
-
-    #[test]
-    fn redacted_and_debug_hide_the_keys() {
-        let statement = backup(s3(Some(("AKIACANARY", "SECRETCANARY"))), None);
-        for text in [statement.redacted(), format!("{statement:?}"), format!("{:?}", statement.text())] {
-            assert!(!text.contains("CANARY"), "{text}");
-        }
-    }
-
-    /// Reads a literal as MatrixOne's scanner does.
-    fn unquote(literal: &str) -> Option<String> {
-        let mut chars = literal.strip_prefix('\'')?.chars();
-        let mut text = String::new();
-        loop {
-            match chars.next()? {
-                '\'' => match chars.next() {
-                    Some('\'') => text.push('\''),
-                    Some(_) => return None,
-                    None => return Some(text),
-                },
-                '\\' => text.push(match chars.next()? {
-                    '0' => '\0',
-                    c => c,
-                }),
-                c => text.push(c),
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_literal_holds_any_text_and_ends_where_it_ends(text in any::<String>()) {
-            prop_assert_eq!(unquote(&literal(&text)), Some(text));
-        }
-    }
-}
+mod tests;

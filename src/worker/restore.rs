@@ -168,6 +168,7 @@ impl Attempt<'_> {
             plan,
             hash,
             server_version: chosen.server_version.clone(),
+            server_identity: chosen.server_identity.clone(),
             at: chosen.at,
             objects: 0,
             bytes: 0,

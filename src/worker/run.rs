@@ -99,7 +99,10 @@ async fn run_proof(task: &ProofTask, stop: CancellationToken) -> Exit {
     let Some(kubernetes) = kubernetes("Restore", &task.subject).await else { return Exit::Untold };
     let reporter = Arc::new(kubernetes.of_a_proof());
     let watch = Watch::new(reporter, wall(), &task.subject.run, (task.run_deadline, task.stall_deadline), stop);
-    let proof = proof::prove(task, &Files::of_the_pod(), &watch).await;
+    let proof = match Files::of_the_pod().proof_ports(task) {
+        Ok(ports) => proof::prove(task, &ports, &watch).await,
+        Err(failure) => proof::refused(task, &failure, &watch),
+    };
     finish(&watch, serde_json::to_value(&proof), &proof.said).await
 }
 

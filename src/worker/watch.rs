@@ -94,6 +94,11 @@ impl Watch {
         Self { pace, ..self }
     }
 
+    /// How long that pause is.
+    pub(super) const fn pace(&self) -> Duration {
+        self.pace
+    }
+
     /// The pause between two looks at what somebody else does.
     pub async fn pause(&self) {
         sleep(self.pace).await;
@@ -299,9 +304,15 @@ impl Watch {
 /// One short text for people: it stands in a column of `kubectl get`.
 fn text(state: &State) -> String {
     match state.total {
-        Some((_, total)) if total > 0 => format!("{}%", state.bytes.min(total).saturating_mul(100) / total),
+        Some((_, total)) if total > 0 => percent(state.bytes, total),
+        // Where nobody knows the bytes beforehand.
+        Some((total, _)) if total > 0 => percent(state.objects, total),
         Some(_) | None => state.step.split(' ').next().unwrap_or_default().into(),
     }
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{}%", part.min(whole).saturating_mul(100) / whole)
 }
 
 /// A count for a status, whose numbers are signed.

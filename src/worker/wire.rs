@@ -1,5 +1,6 @@
 //! From a Task and the files of the Pod to the ports of a worker.
 
+mod proof;
 mod target;
 
 use std::{
@@ -26,6 +27,8 @@ pub struct Files {
     pub sql: PathBuf,
     /// See [`mount::SQL_CA`].
     pub sql_ca: PathBuf,
+    /// See [`mount::ACCOUNTS`].
+    pub accounts: PathBuf,
     /// See [`mount::STORE`].
     pub store: PathBuf,
     /// See [`mount::STORE_CA`].
@@ -72,6 +75,7 @@ impl Files {
         Self {
             sql: mount::SQL.into(),
             sql_ca: mount::SQL_CA.into(),
+            accounts: mount::ACCOUNTS.into(),
             store: mount::STORE.into(),
             store_ca: mount::STORE_CA.into(),
             staging: mount::STAGING.into(),

@@ -261,6 +261,10 @@ impl Session for Connection {
             .await
     }
 
+    async fn read(&mut self, statement: &Statement, _: &mut (dyn FnMut(u64) + Send)) -> Result<(), Error> {
+        self.run(statement).await.map(drop)
+    }
+
     fn connection_id(&self) -> u32 {
         self.id
     }
@@ -320,6 +324,7 @@ fn answer(state: &mut State, id: u32, statement: &Statement, lost: bool) -> Resu
         }
         Statement::RunningBackups => Ok(look(state)),
         Statement::KillQuery(connection) => kill(state, *connection),
+        Statement::Proof(_) => Err(failed(Problem::Unsupported, 1064, "not recorded")),
         Statement::Backup { label, target, since, .. } => backup(state, id, label, target, since.is_none(), lost),
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Chosen {
     pub list: Digest,
     /// The server that was backed up.
     pub server_version: Option<String>,
+    /// What tells its cluster from others.
+    pub server_identity: Option<String>,
     /// The moment of its data, nanoseconds since 1970.
     pub at: i64,
     /// Where its bytes lie.
@@ -51,6 +53,7 @@ impl Chosen {
             name: catalog.id.to_string(),
             list: catalog.entries.lines_sha256,
             server_version: Some(catalog.cluster.matrixone.clone()),
+            server_identity: Some(catalog.cluster.identity.clone()),
             at: catalog.backup_ts.physical,
             bytes: Bytes::Listed(Box::new(catalog)),
         }

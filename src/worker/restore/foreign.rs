@@ -128,6 +128,7 @@ impl Attempt<'_> {
             name: last.path.clone(),
             list: Digest(hasher.finalize().into()),
             server_version: last.server_version.as_ref().map(|v| v.chars().take(64).collect()),
+            server_identity: None,
             at: last.backup_ts.physical,
             bytes: Bytes::Foreign(Box::new(Foreign { folders, chain, hk_data })),
         })

@@ -82,13 +82,14 @@ pub(super) fn report(
 }
 
 fn of_restored(restored: &Restored) -> RestoreReport {
-    let Restored { backup, plan, hash, server_version, at, objects, bytes, .. } = restored;
+    let Restored { backup, plan, hash, server_version, server_identity, at, objects, bytes, .. } = restored;
     // Before they are counted there are none.
     let counted = *objects > 0;
     RestoreReport {
         backup: Some(backup.clone()),
         at_time: report::at_time(*at),
         server_version: server_version.clone(),
+        server_identity: server_identity.clone(),
         objects: counted.then(|| signed(*objects)),
         bytes: counted.then(|| signed(*bytes)),
         size: counted.then(|| report::size(*bytes)),

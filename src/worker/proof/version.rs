@@ -1,0 +1,55 @@
+//! Whether the server is new enough, and done with the upgrade of its own tables.
+
+use super::{Proof, rows};
+use crate::{
+    api::Reason,
+    sql::{Ask, Rows, Session, Version},
+    worker::Failure,
+};
+
+impl Proof<'_> {
+    /// Refuses a server that is older than the one that was backed up. Where one of the two does not tell, it passes.
+    pub(super) fn is_new_enough(&self, version: &str) -> Result<(), Failure> {
+        let Some(before) = &self.task.restored.server_version else { return Ok(()) };
+        match (Version::parse(&format!("MatrixOne-{before}")), Version::parse(version)) {
+            (Some(before), Some(now)) if now < before => {
+                let detail = format!("the new MatrixOne is {now}, and {before} was backed up");
+                Err(Failure::new(Reason::ServerTooOld, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the upgrade is over, as long as it moves.
+    pub(super) async fn is_settled(&self, session: &mut dyn Session) -> Result<(), Failure> {
+        let mut left = Rows::new();
+        let waited = self.watch.race(self.settle(session, &mut left)).await;
+        waited.unwrap_or_else(|stopped| {
+            if !matches!(stopped.reason, Reason::Stalled | Reason::RunDeadlineExceeded) {
+                return Err(stopped);
+            }
+            let steps: Vec<_> = left
+                .iter()
+                .map(|row| row.iter().map(|cell| cell.as_deref().unwrap_or("?")).collect::<Vec<_>>().join(" in state "))
+                .collect();
+            let detail = format!("the upgrade of the catalogue stands still: {}", steps.join(", "));
+            Err(Failure::new(Reason::UpgradeNotSettled, detail))
+        })
+    }
+
+    async fn settle(&self, session: &mut dyn Session, left: &mut Rows) -> Result<(), Failure> {
+        let mut last = None;
+        loop {
+            *left = rows(session, Ask::Unsettled).await?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            let now = (left.clone(), rows(session, Ask::Upgrades).await?);
+            if last.as_ref() != Some(&now) {
+                self.watch.alive();
+            }
+            last = Some(now);
+            self.watch.pause().await;
+        }
+    }
+}
