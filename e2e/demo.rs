@@ -16,7 +16,7 @@ use harness::namespace::Namespace;
 use harness::product::Product;
 use harness::s3::{Bucket, Kind, S3};
 use k8s_openapi::api::core::v1::ConfigMap;
-use mo_backup::api::{Progress, Restore};
+use mo_backup::api::{Progress, Restore, RestorePhase, RestoreStatus};
 use serde_json::{Value, json};
 
 #[tokio::main]
@@ -79,27 +79,30 @@ impl Demo {
         Ok(())
     }
 
-    /// Restores the last backup into an empty volume, and boots a new MatrixOne from it.
+    /// Restores the last backup into an empty volume, boots a new MatrixOne from it, and sees it proven.
     async fn restore(&self, namespace: &Namespace<'_>) -> anyhow::Result<MatrixOne> {
         self.say("an empty volume: kubectl apply -f examples/restore-to-volume.yaml");
         let empty = Empty::prepare()?;
         scene::claim(namespace, "matrixone-new", &empty.home()).await?;
+        let address = json!({"host": "127.0.0.1", "port": empty.port()});
         let here = json!({"spec": {
-            "source": {"backup": {"name": "daily-1"}}, "job": {"runAs": {"user": harness::matrixone::USER}}}});
+            "source": {"backup": {"name": "daily-1"}}, "target": {"cluster": {"address": address}},
+            "job": {"runAs": {"user": harness::matrixone::USER}}}});
         namespace.apply(&example("restore-to-volume.yaml", "Restore", here)?.to_string()).await?;
         let teller = Teller::new("to-volume");
-        let over = || async {
-            let status = namespace.api::<Restore>().get("to-volume").await?.status.unwrap_or_default();
-            teller.tell(status.phase, status.progress.as_ref());
-            Ok(status.run.end_time.is_some().then_some(()))
-        };
-        namespace.until("the end of the Restore", Duration::from_secs(300), over).await?;
-        print!("{}", namespace.kubectl(&["get", "restores", "-o", "wide"]).await?);
+        let waits = |s: &RestoreStatus| s.phase == Some(RestorePhase::WaitingForBoot) || s.run.end_time.is_some();
+        followed(namespace, &teller, "to wait for MatrixOne", waits).await?;
         self.say("a new MatrixOne starts with the files of ConfigMap to-volume-boot");
         let map = namespace.api::<ConfigMap>().get("to-volume-boot").await?;
         let files = map.data.context("the ConfigMap holds nothing")?;
         print!("{}", files.get("README").map_or("", |text| text));
-        empty.boot(&files, &[]).await
+        let back = empty.boot(&files, &[]).await?;
+        let status = followed(namespace, &teller, "to end", |s| s.run.end_time.is_some()).await?;
+        print!("{}", namespace.kubectl(&["get", "restores", "-o", "wide"]).await?);
+        let (complete, reason, message) = scene::condition(Some(&status.run.conditions), "Complete");
+        println!("{reason}: {message}");
+        ensure!(complete, "the new MatrixOne is not proven");
+        Ok(back)
     }
 
     /// The BackupStorage of the examples, in a bucket of this machine's S3 server.
@@ -133,6 +136,21 @@ impl Demo {
         namespace.until("the end of the Backup", Duration::from_secs(300), over).await?;
         scene::completed(namespace, &name).await.map(drop)
     }
+}
+
+/// Tells how the Restore stands until it does what is expected of it.
+async fn followed(
+    namespace: &Namespace<'_>,
+    teller: &Teller,
+    what: &str,
+    so: impl Fn(&RestoreStatus) -> bool,
+) -> anyhow::Result<RestoreStatus> {
+    let look = || async {
+        let status = namespace.api::<Restore>().get("to-volume").await?.status.unwrap_or_default();
+        teller.tell(status.phase, status.progress.as_ref());
+        Ok(so(&status).then_some(status))
+    };
+    namespace.until(&format!("the Restore {what}"), Duration::from_secs(300), look).await
 }
 
 /// Prints how an object stands, when that has changed.
