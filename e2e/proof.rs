@@ -95,7 +95,6 @@ async fn refused(scene: &Scene<'_>, name: &str, reason: &str) -> anyhow::Result<
     let (proven, ..) = condition(conditions, "Proven");
     ensure!(failed && why == reason && !proven, "Restore {name}: {why}: {message}\n{status:?}");
     ensure!(condition(conditions, "DataInPlace").0, "what is in place is not in doubt: {status:?}");
-    println!("{name}: {why}: {message}");
     Ok(message)
 }
 
@@ -121,7 +120,6 @@ async fn a_restored_server_is_proven(rig: &Rig) -> anyhow::Result<()> {
     }
     ensure!(status.phase == Some(RestorePhase::Completed), "{status:?}");
     let proof = status.proof.context("no proof in the status")?;
-    println!("{proof:?}");
     ensure!(proof.accounts == ["sys", "proven"], "{proof:?}");
     ensure!(proof.server_version.is_some_and(|version| back.version.ends_with(&version)), "{}", back.version);
     left_over(&back).await?;
