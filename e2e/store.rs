@@ -58,6 +58,7 @@ async fn conforms(s3: &S3) -> anyhow::Result<()> {
     }
     conformance(&bucket, &nowhere).await.map_err(|said| anyhow!(said))?;
     ensure!(outside.list("").await?.len() == 3, "a neighbour's object was touched");
+    says_when_it_was_written(&bucket).await?;
     Ok(())
 }
 
@@ -91,6 +92,19 @@ async fn copies_by_itself(s3: &S3) -> anyhow::Result<()> {
         ensure!(e.problem == Problem::Denied && !e.to_string().contains("canary"), "{:?}: {e}", e.problem);
     }
     Ok(())
+}
+
+/// Orphans are judged by it.
+async fn says_when_it_was_written(bucket: &Bucket) -> anyhow::Result<()> {
+    let before = Timestamp::now() - Duration::from_mins(10);
+    let key = Key::probe("dated");
+    bucket.put(&key, "x".into()).await?;
+    let found = bucket.list(&Prefix::probe()).try_next().await?.ok_or_else(|| anyhow!("nothing is listed"))?;
+    ensure!(
+        found.modified.is_some_and(|at| at > before && at < Timestamp::now() + Duration::from_mins(10)),
+        "{found:?}"
+    );
+    bucket.delete(vec![key]).await.map_err(Into::into)
 }
 
 async fn versitygw_says_what_it_keeps(rig: &Rig) -> anyhow::Result<()> {

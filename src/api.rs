@@ -26,7 +26,7 @@ pub use backup_report::{
 pub use backup_storage::{
     AccessMode, Adopt, Adoption, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus,
     Capabilities, ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport,
-    StorageWorkerStatus, VersioningSeen, VersioningState,
+    StorageWorkerStatus, Swept, VersioningSeen, VersioningState,
 };
 pub use cluster::{Address, Cluster, CredentialsSecret, MatrixOneClusterRef, Tls, TlsMode};
 pub use job_options::{JobOptions, RunAs};
@@ -49,6 +49,10 @@ pub const VERSION: &str = "v1alpha1";
 pub const CANCEL_ANNOTATION: &str = "mo-backup.io/cancel";
 /// Annotation: a new token starts a failed object over. Answered in `status.handledRequests.retry`.
 pub const RETRY_ANNOTATION: &str = "mo-backup.io/retry";
+
+/// Annotation of a BackupStorage: a new token removes what failed attempts have left. Answered in
+/// `status.handledRequests.sweepOrphans`.
+pub const SWEEP_ORPHANS_ANNOTATION: &str = "mo-backup.io/sweep-orphans";
 
 /// Every CRD this program serves.
 #[must_use]

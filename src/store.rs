@@ -25,6 +25,7 @@ use std::{fmt, ops::Range};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 
 pub use bucket::Bucket;
 pub use connection::{Encryption, Place};
@@ -49,6 +50,8 @@ pub struct Listed {
     pub key: Key,
     /// Bytes stored.
     pub size: u64,
+    /// When it was written, by the store's clock; a store need not say it.
+    pub modified: Option<Timestamp>,
 }
 
 /// A place of objects: a prefix of a bucket or a folder of a volume. Keys are relative to it.

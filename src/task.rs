@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{BackupType, Method, S3Location, ServerCredentials, TlsMode, VerifyLevel, VolumeLocation},
+    api::{BackupType, Method, S3Location, ServerCredentials, Swept, TlsMode, VerifyLevel, VolumeLocation},
     plan::BackupId,
 };
 
@@ -216,15 +216,21 @@ pub struct ProbeTask {
     pub storage: StorageTask,
     /// The Backups of this storage that were over when the probe was made; sent back with the report.
     pub backups_over: String,
+    /// What came of removing orphans the last time; sent back with the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<Swept>,
     /// What is to be done for imported Backups. Without it the Job has no right to do anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imports: Option<ImportTask>,
 }
 
-/// What a probe does for imported Backups: it always looks up those that wait for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// What a probe does that needs a look at all Backups. It always looks up the imported ones that wait for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ImportTask {
     /// Backups that have no object get one.
     pub adopt: bool,
+    /// Orphans are removed; with the token that asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<String>,
 }

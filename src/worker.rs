@@ -14,6 +14,7 @@ mod inventory;
 mod kubernetes;
 mod look;
 mod method;
+mod orphans;
 mod preflight;
 mod probe;
 mod proof;

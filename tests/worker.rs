@@ -14,6 +14,8 @@ mod halfway;
 mod import;
 #[path = "worker/keep.rs"]
 mod keep;
+#[path = "worker/orphans.rs"]
+mod orphans;
 #[path = "worker/process.rs"]
 mod process;
 #[path = "worker/refuse.rs"]

@@ -163,6 +163,9 @@ pub struct StorageReport {
     /// What became of imported Backups. Absent: there was nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adoption: Option<Adoption>,
+    /// What came of the last `mo-backup.io/sweep-orphans`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swept: Option<Swept>,
     /// The Backups of this BackupStorage that were over when the probe was made. When others are, it is probed again.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 128))]
@@ -171,6 +174,25 @@ pub struct StorageReport {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub warnings: Vec<Warning>,
+}
+
+/// What came of removing orphans.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Swept {
+    /// The token that asked for it.
+    pub token: String,
+    /// Folders of attempts that were removed.
+    pub attempts: i64,
+    /// Objects in them.
+    pub objects: i64,
+    /// Their bytes.
+    pub bytes: i64,
+    /// Folders that were left alone, because an attempt may be at work there, or because they are not ours.
+    pub left: i64,
+    /// The same in words, with the reasons.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// What a probe did for imported Backups.

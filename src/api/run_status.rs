@@ -102,6 +102,9 @@ pub struct HandledRequests {
     /// Token of `mo-backup.io/retry`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<String>,
+    /// Token of `mo-backup.io/sweep-orphans`, of a BackupStorage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep_orphans: Option<String>,
 }
 
 /// The condition types our kinds may carry.

@@ -10,6 +10,7 @@
 //! | `mo-backup.io/retry` | a probe at once |
 //! | ready, and a Backup of it has ended or is gone | a probe that counts again; it stays `Ready` meanwhile |
 //! | ready, and imported Backups wait to be looked up | the same; its Job may list Backups, as with `adopt: All` |
+//! | `mo-backup.io/sweep-orphans` | the same, with what failed attempts have left to be removed |
 //! | the report names another owner of the repository | `ReadOnly`, and ready for those who read |
 //! | ready for as long as `probeEvery` | the same |
 //! | deleted | nothing: Kubernetes removes the Jobs, and the data is the Backups' |

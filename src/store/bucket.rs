@@ -121,7 +121,11 @@ impl Objects for Bucket {
             let entries = lister.map(move |e| e.map_err(|e| Error::from_opendal("list", &shown, &e)));
             Ok(ascending(entries.try_filter_map(|entry| async move {
                 let (path, metadata) = entry.into_parts();
-                let found = Listed { key: Key::listed(&path), size: metadata.content_length() };
+                let found = Listed {
+                    key: Key::listed(&path),
+                    size: metadata.content_length(),
+                    modified: metadata.last_modified().map(opendal::raw::Timestamp::into_inner),
+                };
                 Ok((!path.ends_with('/')).then_some(found))
             })))
         })
@@ -263,7 +267,7 @@ mod tests {
     }
 
     fn listed(key: &str) -> Result<Listed, Error> {
-        Ok(Listed { key: Key::listed(key), size: 1 })
+        Ok(Listed { key: Key::listed(key), size: 1, modified: None })
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{Address, Error, Key, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
@@ -41,6 +42,7 @@ struct State {
     bucket: bool,
     objects: BTreeMap<String, Bytes>,
     locked: BTreeSet<String>,
+    written: BTreeMap<String, Timestamp>,
     unfinished: usize,
     calls: Vec<String>,
     faults: BTreeMap<usize, (Fault, Hook)>,
@@ -132,6 +134,11 @@ impl Memory {
         *byte ^= 1;
         *body = changed.freeze();
         true
+    }
+
+    /// Lets the store say when an object was written. Of others it does not.
+    pub fn date(&self, key: &str, written: Timestamp) {
+        self.state().written.insert(key.into(), written);
     }
 
     /// Lets the store refuse to delete this object from now on, as a bucket does with one that is held.
@@ -262,7 +269,12 @@ impl Objects for Memory {
         stream::once(async move {
             self.call("list", &prefix, |s| {
                 let found = s.objects.range(prefix.clone()..).take_while(|(k, _)| k.starts_with(&prefix));
-                Ok(found.map(|(k, b)| Listed { key: Key::listed(k), size: b.len() as u64 }).collect::<Vec<_>>())
+                let listed = |(k, b): (&String, &Bytes)| Listed {
+                    key: Key::listed(k),
+                    size: b.len() as u64,
+                    modified: s.written.get(k).copied(),
+                };
+                Ok(found.map(listed).collect::<Vec<_>>())
             })
             .await
         })

@@ -358,7 +358,8 @@ impl ProbeTask {
             subject: Subject::of(&storage.metadata, attempt)?,
             storage: StorageTask::of(storage)?,
             backups_over,
-            imports: (adopt || awaited).then_some(ImportTask { adopt }),
+            imports: (adopt || awaited).then_some(ImportTask { adopt, sweep: None }),
+            swept: storage.status.as_ref().and_then(|s| s.report.as_ref()?.swept.clone()),
         })
     }
 }

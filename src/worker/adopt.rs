@@ -13,11 +13,12 @@ use super::{
     Failure, Place, Places, Untold, Watch,
     inventory::belongs,
     kubernetes::{Backups, Known, Made},
+    orphans::Orphans,
     report,
     watch::signed,
 };
 use crate::{
-    api::{Adoption, BackupReport, Reason, StorageReport, Warning},
+    api::{Adoption, BackupReport, Reason, StorageReport, Swept, Warning},
     plan::{BackupId, Catalog, Digest, RepositoryId},
     store::{self, Objects, catalog},
     task::{ImportTask, ProbeTask},
@@ -50,10 +51,12 @@ pub async fn import(
     backups: &dyn Backups,
     watch: &Watch,
 ) -> StorageReport {
-    let Some(imports) = task.imports.filter(|_| probed.said.reason.is_none()) else { return probed };
-    match deal_with(imports, &task.storage.name, places, backups).await {
-        Ok(adoption) if adoption == Adoption::default() => probed,
-        Ok(adoption) => StorageReport { adoption: Some(adoption), ..probed },
+    let Some(imports) = task.imports.as_ref().filter(|_| probed.said.reason.is_none()) else { return probed };
+    match deal_with(imports, task, places, backups, watch).await {
+        Ok((adoption, swept)) => {
+            let adoption = Some(adoption).filter(|adoption| *adoption != Adoption::default());
+            StorageReport { adoption, swept: swept.or(probed.swept), ..probed }
+        }
         Err(Hindrance::Failed(failure)) => {
             StorageReport { said: watch.ended(failure).said(&probed.said.run), ..probed }
         }
@@ -67,12 +70,19 @@ pub async fn import(
 }
 
 async fn deal_with(
-    imports: ImportTask,
-    storage: &str,
+    imports: &ImportTask,
+    task: &ProbeTask,
     places: &Places,
     backups: &dyn Backups,
-) -> Result<Adoption, Hindrance> {
+    watch: &Watch,
+) -> Result<(Adoption, Option<Swept>), Hindrance> {
+    let storage = task.storage.name.as_str();
     let look = Look::begin(places).await?;
+    // Before the Backups: an attempt whose folder is seen here belongs to one that is seen there, or to none any more.
+    let orphans = match &imports.sweep {
+        Some(token) => Some((token, Orphans::find(&task.storage, places).await.map_err(Hindrance::Failed)?)),
+        None => None,
+    };
     let found = if imports.adopt { look.ids().await? } else { Vec::new() };
     let there = backups.list().await?;
     let known: HashSet<BackupId> = there.iter().flat_map(|known| known.ids.iter().copied()).collect();
@@ -86,7 +96,14 @@ async fn deal_with(
             Ok((found + u64::from(is_found), refused + u64::from(!is_found)))
         })
         .await?;
-    Ok(Adoption { made: signed(made), found: signed(found), refused: signed(refused) })
+    let swept = match orphans {
+        Some((token, orphans)) => {
+            let swept = orphans.sweep(token, places, &there, watch.now()).await;
+            Some(swept.map_err(Hindrance::Failed)?)
+        }
+        None => None,
+    };
+    Ok((Adoption { made: signed(made), found: signed(found), refused: signed(refused) }, swept))
 }
 
 /// A repository that is looked through.

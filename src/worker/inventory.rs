@@ -100,8 +100,12 @@ pub(super) async fn take(places: &Places, marker: Option<&Marker>) -> Result<Inv
         Err(failure) => counted.damaged.add(&failure.to_string()),
     };
     catalog::each(repository, add).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
-    let (orphans, orphan_bytes) =
-        orphans(repository, &counted.held).await.map_err(|e| Failure::of_store(places.kind, &e))?;
+    let (mut count, mut orphan_bytes) = (0, 0_u64);
+    let add = |orphan: Orphan| {
+        count += 1;
+        orphan_bytes = orphan_bytes.saturating_add(orphan.bytes);
+    };
+    orphans(repository, &counted.held, add).await.map_err(|e| Failure::of_store(places.kind, &e))?;
     let Counted { backups, bytes, newest, oldest, held: _, damaged, foreign } = counted;
     let time = |at: i64| Timestamp::from_nanosecond(i128::from(at)).ok().map(rfc3339);
     let seen = RepositorySeen {
@@ -113,7 +117,7 @@ pub(super) async fn take(places: &Places, marker: Option<&Marker>) -> Result<Inv
         newest: newest.and_then(time),
         oldest: oldest.and_then(time),
         unreadable: signed(damaged.count + foreign.count),
-        orphans: signed(orphans),
+        orphans: signed(count),
         orphan_bytes: signed(orphan_bytes),
         orphan_size: size(orphan_bytes),
     };
@@ -124,27 +128,55 @@ pub(super) async fn take(places: &Places, marker: Option<&Marker>) -> Result<Inv
     Ok(Inventory { seen, warnings: warnings.into_iter().flatten().collect() })
 }
 
-/// Folders of attempts that no backup holds, and their bytes. A listing ascends, so that what lies in one folder follows
-/// each other.
-async fn orphans(repository: &dyn Objects, held: &HashSet<(BackupId, AttemptDir)>) -> Result<(u64, u64), store::Error> {
+/// A folder of an attempt that no backup holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphan {
+    /// Whose it is; `None`: its name is none of ours.
+    pub place: Option<(BackupId, AttemptDir)>,
+    /// Its objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last of them was written, if the store says so of each.
+    pub newest: Option<Timestamp>,
+}
+
+/// Shows every folder of an attempt that no backup holds. A listing ascends, so that what lies in one folder follows each
+/// other, and one folder is held at a time.
+pub(super) async fn orphans(
+    repository: &dyn Objects,
+    held: &HashSet<(BackupId, AttemptDir)>,
+    mut show: impl FnMut(Orphan),
+) -> Result<(), store::Error> {
     let data = Prefix::data();
     let mut objects = repository.list(&data);
-    let (mut count, mut bytes) = (0, 0_u64);
-    let mut last = String::new();
+    let mut last: Option<(String, Orphan)> = None;
     while let Some(found) = objects.try_next().await? {
         let below = found.key.below(&data).unwrap_or_default();
         let mut parts = below.split('/');
         let (id, dir) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let place = id.parse::<BackupId>().ok().zip(dir.parse::<AttemptDir>().ok());
+        // A file beside the attempts is in none of them.
+        let place = id.parse().ok().zip(dir.parse().ok()).filter(|_| parts.next().is_some());
         if place.is_some_and(|place| held.contains(&place)) {
             continue;
         }
-        bytes = bytes.saturating_add(found.size);
         let folder = below.get(..id.len() + 1 + dir.len()).unwrap_or(below);
-        if folder != last {
-            count += 1;
-            folder.clone_into(&mut last);
+        match &mut last {
+            Some((name, orphan)) if name == folder && orphan.place == place => {
+                orphan.objects += 1;
+                orphan.bytes = orphan.bytes.saturating_add(found.size);
+                orphan.newest = orphan.newest.zip(found.modified).map(|(a, b)| a.max(b));
+            }
+            Some(_) | None => {
+                let next = Orphan { place, objects: 1, bytes: found.size, newest: found.modified };
+                if let Some((_, before)) = last.replace((folder.to_owned(), next)) {
+                    show(before);
+                }
+            }
         }
     }
-    Ok((count, bytes))
+    if let Some((_, orphan)) = last {
+        show(orphan);
+    }
+    Ok(())
 }

@@ -215,5 +215,14 @@ pub(super) fn report(task: &ProbeTask, probed: Result<Found, Failure>, now: Time
     };
     let Found { capabilities, repository, warnings } = found;
     let backups_over = task.backups_over.clone();
-    StorageReport { said, probed_at: Some(Time(now)), capabilities, repository, adoption: None, backups_over, warnings }
+    StorageReport {
+        said,
+        probed_at: Some(Time(now)),
+        capabilities,
+        repository,
+        adoption: None,
+        swept: task.swept.clone(),
+        backups_over,
+        warnings,
+    }
 }

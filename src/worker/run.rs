@@ -177,7 +177,7 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
 
 /// The Backups of the task's namespace, if it has to do with them.
 async fn backups(task: &ProbeTask) -> Option<OfNamespace> {
-    task.imports?;
+    task.imports.as_ref()?;
     match kube::Client::try_default().await {
         Ok(client) => Some(OfNamespace::new(client, &task.subject.namespace)),
         Err(error) => {

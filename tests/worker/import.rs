@@ -21,7 +21,7 @@ use super::{
 
 /// A namespace with Backups.
 #[derive(Default)]
-struct Namespace {
+pub struct Namespace {
     known: Mutex<BTreeMap<String, Known>>,
     reports: Mutex<BTreeMap<String, BackupReport>>,
     /// How many Backups may be made; `None`: all.
@@ -34,10 +34,10 @@ impl Namespace {
         let name = format!("imported-{id}");
         let ids = id.parse().into_iter().collect();
         let awaited = Some(format!("uid-of-{name}-0"));
-        self.insert(Known { uid: name.clone(), name, storage: storage.into(), ids, awaited });
+        self.insert(Known { uid: name.clone(), name, storage: storage.into(), ids, awaited, ..Known::default() });
     }
 
-    fn insert(&self, known: Known) {
+    pub fn insert(&self, known: Known) {
         self.known.lock().unwrap().insert(known.name.clone(), known);
     }
 
@@ -72,7 +72,7 @@ impl Backups for Namespace {
         if self.quota.is_some_and(|quota| known.len() >= quota) {
             return Err(Untold::Refused("403 exceeded quota".into()));
         }
-        known.insert(name.clone(), Known { name, uid, storage: storage.into(), ids: vec![id], awaited: None });
+        known.insert(name.clone(), Known { name, uid, storage: storage.into(), ids: vec![id], ..Known::default() });
         Ok(Made::New)
     }
 
@@ -85,7 +85,7 @@ impl Backups for Namespace {
 }
 
 /// A full backup and an incremental one on it.
-async fn two(memory: &Memory, repository: RepositoryId) -> [Catalog; 2] {
+pub async fn two(memory: &Memory, repository: RepositoryId) -> [Catalog; 2] {
     let mut tree: super::repository::Tree = (0..3).map(|n| (name(n), content(n, 700))).collect();
     tree.extend(own(1));
     let full = take(memory, repository, (1_795_220_000, Framing::Raw), &tree, None).await;
@@ -94,13 +94,13 @@ async fn two(memory: &Memory, repository: RepositoryId) -> [Catalog; 2] {
     [full, second]
 }
 
-fn task(adopt: bool) -> ProbeTask {
-    let imports = Some(ImportTask { adopt });
-    ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports }
+pub fn task(adopt: bool) -> ProbeTask {
+    let imports = Some(ImportTask { adopt, sweep: None });
+    ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports, swept: None }
 }
 
 /// One look of the Job: a probe, and what it does for imported Backups.
-async fn look(task: &ProbeTask, memory: &Memory, namespace: &Namespace) -> StorageReport {
+pub async fn look(task: &ProbeTask, memory: &Memory, namespace: &Namespace) -> StorageReport {
     let places = places(memory);
     let probed = probe(task, &places, None, &quiet()).await;
     import(task, probed, &places, namespace, &quiet()).await
@@ -157,7 +157,7 @@ async fn a_backup_that_has_an_object_is_left_alone() {
     let namespace = Namespace::default();
     let known = |name: &str, ids: Vec<BackupId>| {
         let (name, uid) = (name.to_owned(), name.to_owned());
-        namespace.insert(Known { name, uid, storage: "main".into(), ids, awaited: None });
+        namespace.insert(Known { name, uid, storage: "main".into(), ids, ..Known::default() });
     };
     known("nightly", vec![BackupId::fresh(), full.id]);
     known("by-hand", vec![second.id]);

@@ -117,8 +117,13 @@ async fn a_sweep_empties_its_own_folder_and_no_other() {
 async fn a_probe_says_what_a_store_can_do_and_holds() {
     let (full, incremental) = chain().await;
     full.repository.set("data/01a1fb90-0000-7000-8000-000000000001/1/tae/x", "x");
-    let task =
-        ProbeTask { subject: subject(), storage: storage(), backups_over: "2, the last at noon".into(), imports: None };
+    let task = ProbeTask {
+        subject: subject(),
+        storage: storage(),
+        backups_over: "2, the last at noon".into(),
+        imports: None,
+        swept: None,
+    };
     let report = probe(&task, &places(&full.repository), None, &quiet()).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     let can = report.capabilities.unwrap();
@@ -135,7 +140,8 @@ async fn a_probe_says_what_a_store_can_do_and_holds() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_claims_an_empty_place_and_writes_nothing_where_it_may_not() {
     let fresh = Memory::new();
-    let mut task = ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports: None };
+    let mut task =
+        ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports: None, swept: None };
     let report = probe(&task, &places(&fresh), None, &quiet()).await;
     assert_eq!((report.said.outcome, fresh.keys()), (Outcome::Succeeded, vec!["mo-backup.json".to_owned()]));
     task.storage.uid = "another".into();

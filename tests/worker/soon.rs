@@ -115,7 +115,8 @@ async fn a_probe_is_refused_as_soon() {
     let place = mo_backup::worker::Place::Bucket;
     let places = Places { repository: Arc::new(rig.repository.clone()), kind: place, staging: None };
     let (subject, storage) = (task.subject.clone(), task.storage.clone());
-    let probing = mo_backup::task::ProbeTask { subject, storage, backups_over: String::new(), imports: None };
+    let probing =
+        mo_backup::task::ProbeTask { subject, storage, backups_over: String::new(), imports: None, swept: None };
     let begun = Instant::now();
     let report = probe(&probing, &places, None, &watch).await;
     assert_eq!(report.said.reason.as_deref(), Some("StorageUnreachable"), "{report:#?}");

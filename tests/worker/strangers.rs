@@ -23,7 +23,8 @@ fn left_by_a_probe(ago: Duration) -> String {
 }
 
 async fn probed(repository: &Memory) {
-    let task = ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports: None };
+    let task =
+        ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports: None, swept: None };
     let report = probe(&task, &places(repository), None, &quiet()).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
 }

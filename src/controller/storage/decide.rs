@@ -9,7 +9,7 @@ use super::{Users, observe::Observed};
 use crate::{
     api::{
         AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION, Reason,
-        RunStatus, StorageReport, Warning,
+        RunStatus, SWEEP_ORPHANS_ANNOTATION, StorageReport, Warning,
     },
     controller::{
         course::{self, POLL, SOON, drop_others, make, note, order_stop, put_on_record},
@@ -83,7 +83,8 @@ fn due(storage: &BackupStorage, users: &Users) -> Option<Timestamp> {
             let hindered = report.is_some_and(|r| warning(r, Reason::AdoptionRefused).is_some());
             let routine = after(probed, every);
             let recount = if counted { routine } else { routine.min(recount(probed, users)) };
-            Some(match (hindered, users.awaited > 0) {
+            let wanted = users.awaited > 0 || asked_to_sweep(storage).is_some();
+            Some(match (hindered, wanted) {
                 (true, _) => recount.min(after(probed, WHILE_BUSY)),
                 (false, true) => recount.min(after(probed, APART)),
                 (false, false) => recount,
@@ -132,6 +133,12 @@ fn asked(storage: &BackupStorage) -> Option<&String> {
     decision::asked(&storage.metadata, RETRY_ANNOTATION, handled)
 }
 
+/// A token of mo-backup.io/sweep-orphans that was not acted on.
+fn asked_to_sweep(storage: &BackupStorage) -> Option<&String> {
+    let handled = storage.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.sweep_orphans.as_ref());
+    decision::asked(&storage.metadata, SWEEP_ORPHANS_ANNOTATION, handled)
+}
+
 /// Puts a probe on record and makes its Job. A storage that was ready stays so meanwhile, unless its spec has changed.
 fn probe(seen: &Observed, mut draft: StorageDraft) -> StorageDecision {
     let storage = &seen.storage;
@@ -174,8 +181,12 @@ fn fence(storage: &BackupStorage, attempt: i32) -> String {
 fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let storage = &seen.storage;
     let number = u32::try_from(attempt).unwrap_or(0);
-    let task =
-        Task::Probe(Box::new(ProbeTask::for_attempt(storage, seen.users.words(), seen.users.awaited > 0, number)?));
+    let (users, awaited) = (seen.users.words(), seen.users.awaited > 0);
+    let mut task = ProbeTask::for_attempt(storage, users, awaited, number)?;
+    if let Some(token) = asked_to_sweep(storage) {
+        task.imports.get_or_insert_default().sweep = Some(token.clone());
+    }
+    let task = Task::Probe(Box::new(task));
     let plan = JobPlan {
         task: &task,
         options: &storage.spec.job,
@@ -244,6 +255,9 @@ fn judged(
     match judge(record, ending, report.map(|r| &r.said)) {
         Verdict::Done => {
             draft.close(Reason::StorageReady, None);
+            if let Some(swept) = report.and_then(|r| r.swept.as_ref()) {
+                draft.status.run.handled_requests.get_or_insert_default().sweep_orphans = Some(swept.token.clone());
+            }
             draft.status.run.end_time = Some(Time(draft.now));
             let foreign = report.is_some_and(|r| warning(r, Reason::RepositoryForeign).is_some());
             let (phase, reason, message) = match (seen.storage.spec.access_mode, foreign) {

@@ -33,6 +33,17 @@ async fn files_appear_whole_and_nothing_else_stays() {
 }
 
 #[tokio::test]
+async fn a_listing_says_when_a_file_was_written() {
+    let (mount, volume) = volume();
+    volume.put(&key("a"), Bytes::from_static(b"1")).await.unwrap();
+    let then = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+    let file = fs::File::options().write(true).open(mount.path().join("backups/mo/a")).unwrap();
+    file.set_modified(then.into()).unwrap();
+    let listed: Vec<_> = volume.list(&Prefix::all()).try_collect().await.unwrap();
+    assert_eq!(listed.iter().map(|found| found.modified).collect::<Vec<_>>(), [Some(then)]);
+}
+
+#[tokio::test]
 async fn a_short_or_aborted_file_never_appears() {
     let (mount, volume) = volume();
     let mut writer = volume.writer(&key("a"), 3).await.unwrap();

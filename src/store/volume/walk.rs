@@ -115,7 +115,11 @@ impl Walk {
                 continue;
             }
             match fs::symlink_metadata(self.path.join(&name)) {
-                Ok(found) => batch.push(Listed { key: Key::listed(&format!("{}{name}", self.key)), size: found.len() }),
+                Ok(found) => batch.push(Listed {
+                    key: Key::listed(&format!("{}{name}", self.key)),
+                    size: found.len(),
+                    modified: found.modified().ok().and_then(|written| written.try_into().ok()),
+                }),
                 // Removed meanwhile.
                 Err(e) if super::is_absent(&e) => {}
                 Err(e) => return Err(e),

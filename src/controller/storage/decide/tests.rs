@@ -80,6 +80,38 @@ fn who_adopts_may_make_backups_and_nobody_else(#[case] adopt: &str, #[case] acco
     assert!(jobs.map(|job| Account::of_job(job)).eq([account]));
 }
 
+#[test]
+fn orphans_are_swept_once_for_a_token() {
+    let with = |handled: Value| {
+        storage(|o| {
+            o["metadata"]["annotations"] = json!({"mo-backup.io/sweep-orphans": "now"});
+            o["status"] = probed("Ready", 1, "StorageReady");
+            o["status"]["handledRequests"] = json!({"sweepOrphans": handled});
+        })
+    };
+    assert!(!probes(&decided(with(json!("now")), 30)));
+    assert!(!probes(&decided(with(json!("before")), 29)));
+    let decision = decided(with(json!("before")), 30);
+    let job = decision.effects.iter().find_map(|e| if let Effect::CreateJob(job) = e { Some(job) } else { None });
+    assert!(serde_json::to_string(job.unwrap()).unwrap().contains(r#"\"sweep\":\"now\""#), "{job:?}");
+    assert!(decision.effects.contains(&Effect::Grant(Account::Catalog)));
+    assert_eq!(handled(&decision).as_deref(), Some("before"), "asked for until it was done");
+    let done = decided(
+        storage(|o| {
+            o["metadata"]["annotations"] = json!({"mo-backup.io/sweep-orphans": "now"});
+            o["status"] = json!({"phase": "Ready", "attempt": 2, "observedGeneration": 1, "run": "uid-2",
+                "attempts": [{"number": 2, "job": "st-probe-2", "jobUid": "j"}],
+                "report": {"run": "uid-2", "outcome": "Succeeded", "swept": {"token": "now", "attempts": 1}}});
+        }),
+        5,
+    );
+    assert_eq!(handled(&done).as_deref(), Some("now"));
+}
+
+fn handled(decision: &StorageDecision) -> Option<String> {
+    decision.status.run.handled_requests.as_ref()?.sweep_orphans.clone()
+}
+
 /// The repository of another cluster can be read, and what is waiting to be written there is told why it waits.
 #[test]
 fn a_foreign_repository_is_ready_to_be_read() {
