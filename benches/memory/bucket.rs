@@ -79,9 +79,26 @@ fn tag(content: &[u8]) -> String {
     format!("\"{:08x}{:024x}\"", crc32c::crc32c(content), content.len())
 }
 
-fn object(content: Bytes) -> Response {
-    let tag = tag(&content).parse();
-    let mut response = response(StatusCode::OK, "application/octet-stream", content);
+/// An object, or a part of it: reading is gone on with where a connection broke.
+fn object(content: Bytes, range: Option<&str>) -> Response {
+    let (tag, size) = (tag(&content).parse(), content.len());
+    let asked = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let part = asked.and_then(|(from, to)| {
+        let from: usize = from.parse().ok()?;
+        let end = to.parse::<usize>().map_or(size, |last| size.min(last + 1));
+        (from < end).then_some((from, end))
+    });
+    let mut response = match part {
+        Some((from, end)) => {
+            let content = content.slice(from..end);
+            let mut response = response(StatusCode::PARTIAL_CONTENT, "application/octet-stream", content);
+            if let Ok(said) = format!("bytes {from}-{}/{size}", end - 1).parse() {
+                response.headers_mut().insert(axum::http::header::CONTENT_RANGE, said);
+            }
+            response
+        }
+        None => response(StatusCode::OK, "application/octet-stream", content),
+    };
     // In place of the one that all answers have.
     if let Ok(tag) = tag {
         response.headers_mut().insert(axum::http::header::ETAG, tag);
@@ -109,7 +126,7 @@ impl Store {
         match (method, upload) {
             (Method::GET, None) if key.is_empty() => self.list(&query),
             (Method::GET | Method::HEAD, None) => match self.objects.get(&key) {
-                Some(content) => object(content.clone()),
+                Some(content) => object(content.clone(), headers.get("range").and_then(|range| range.to_str().ok())),
                 None => response(StatusCode::NOT_FOUND, "application/xml", "<Error><Code>NoSuchKey</Code></Error>"),
             },
             (Method::PUT, None) if headers.contains_key("if-none-match") && self.objects.contains_key(&key) => {
