@@ -109,8 +109,11 @@ async fn a_restored_server_is_proven(rig: &Rig) -> anyhow::Result<()> {
     backed_up(&scene, "proven").await?;
     let empty = Empty::prepare()?;
     let logins = json!({"credentialsSecrets": [{"name": "tenant"}]});
-    restore(&scene, "right", &empty, empty.port(), logins).await?;
+    // Nobody is there; then the address is corrected, and the wait for the wrong one ends.
+    restore(&scene, "right", &empty, 1, logins).await?;
     let files = waits(&scene, "right").await?;
+    let right = json!({"spec": {"target": {"cluster": {"address": {"port": empty.port()}}}}}).to_string();
+    scene.namespace.kubectl(&["patch", "restore", "right", "--type=merge", "-p", &right]).await?;
     let back = empty.boot(&files, &[]).await?;
     let status = ended(&scene, "right").await?;
     let conditions = Some(&status.run.conditions);
@@ -119,6 +122,8 @@ async fn a_restored_server_is_proven(rig: &Rig) -> anyhow::Result<()> {
         ensure!(is, "{wanted}: {why}: {message}\n{}", scene.namespace.cluster.account(&scene.namespace.name).await);
     }
     ensure!(status.phase == Some(RestorePhase::Completed), "{status:?}");
+    let reasons: Vec<_> = status.run.attempts.iter().filter_map(|a| a.reason.as_deref()).collect();
+    ensure!(reasons == ["Completed", "ProofOutdated", "Completed"], "{reasons:?}");
     let proof = status.proof.context("no proof in the status")?;
     ensure!(proof.accounts == ["sys", "proven"], "{proof:?}");
     ensure!(proof.server_version.is_some_and(|version| back.version.ends_with(&version)), "{}", back.version);

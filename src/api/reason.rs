@@ -76,7 +76,7 @@ reasons! {
         "The imported backup is looked up by the next probe of its BackupStorage."
         "Wait. If it lasts, see the conditions of the BackupStorage."
     AdoptionRefused passing
-        "Kubernetes refused what a probe had to do for imported Backups: quota, admission policy, or missing rights."
+        "Not all that a probe had to do for imported Backups or orphans could be done: Kubernetes refused it (quota, admission policy, missing rights), or the store failed meanwhile."
         "Mend what the message names; it is tried again."
     NotVerifiedYet passing
         "Nothing was checked yet."
@@ -212,7 +212,7 @@ reasons! {
         "Correct the Secret that `credentialsSecret` names, or the rights of the keys."
     StorageCredentialsMissing permanent
         "No credentials for the object store were found."
-        "Name a Secret in `credentialsSecret`, or give the ServiceAccounts mo-backup-worker and, for adopt: All, mo-backup-catalog of the namespace an identity. With `roleArn`, see that the role may be assumed."
+        "Name a Secret in `credentialsSecret`, or give the ServiceAccounts mo-backup-worker and, for `adopt: All`, `spec.imported` and `sweep-orphans`, mo-backup-catalog of the namespace an identity. With `roleArn`, see that the role may be assumed."
     RegionMismatch permanent
         "The bucket lies in another region than the storage says."
         "Correct `s3.region`; the message names what the store expects."
@@ -330,6 +330,9 @@ reasons! {
     BootDeadlineExceeded permanent
         "MatrixOne did not answer at `target.cluster` within `proof.bootDeadline`."
         "See the log of the new MatrixOne, and compare its files with the ConfigMap `<name>-boot`: it ends at once when a file service is told the wrong format. Then ask for another proof."
+    ProofOutdated passing
+        "`target.cluster` or `proof` was changed while MatrixOne was waited for, or proven."
+        "Nothing; the proof begins anew, with what the spec says now."
     IdsRestarted permanent
         "The new MatrixOne was started without `hk_data`, and gives ids a second time: what it writes can destroy what was restored."
         "Stop it at once. Restore into another fresh place, and start MatrixOne there as the ConfigMap `<name>-boot` says."
@@ -352,8 +355,14 @@ reasons! {
         "The proof has not read the tables of some accounts, because it was given no login of theirs."
         "Name Secrets with users of these accounts in `proof.credentialsSecrets`, or look yourself."
     TablesNotRead passing
-        "Some tables of MatrixOne's own cannot be read by anybody, whatever they hold."
-        "Nothing, as long as no table of yours is among them."
+        "Some tables were not read: tables of MatrixOne's own that nobody can read, whatever they hold, or tables that were dropped meanwhile or not found by name."
+        "Nothing, as long as no table of yours is among them that should be there."
+    VersionNotCompared passing
+        "The version of the new MatrixOne was not compared with that of the one that was backed up: one of the two is not known."
+        "Make sure that the new one is of the same version or a later one; MatrixOne does not notice itself."
+    OldServerNotRuledOut passing
+        "The new MatrixOne shows nothing that tells it from the server that was backed up."
+        "Make sure that `target.cluster` names the new one: give it an address of its own."
     AlreadyRestored passing
         "A Restore of this name has filled this target before, perhaps from another Kubernetes cluster. Nothing was touched."
         "Nothing; to restore anew, make a Restore with another target."

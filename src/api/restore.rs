@@ -201,7 +201,7 @@ pub struct RestoreTarget {
     /// The file with the ids that MatrixOne goes on from. Default: `hk_data`, Raw, on S3; `mo-data/local/hk_data`, Framed, on a volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hk_data: Option<Placement>,
-    /// The MatrixOne that people start on the target. With it the Restore is not complete when everything is in place: it waits for that MatrixOne, and proves that it is the restored one, that it went on from the ids of `hk_data`, and that the values of every table can be read. It may be given, or corrected, until the Restore is complete. The user needs the right to create a database: one is made and dropped again, because its id shows whether `hk_data` was found.
+    /// The MatrixOne that people start on the target. With it the Restore is not complete when everything is in place: it waits for that MatrixOne, and proves that it is the restored one, that it went on from the ids of `hk_data`, and that the values of every table can be read. It may be given, or corrected, until the Restore is complete; a proof that is under way then begins anew. The user needs the right to create a database: one is made and dropped again, because its id shows whether `hk_data` was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Cluster>,
 }

@@ -61,6 +61,10 @@ pub struct AttemptRecord {
     /// UID of the Job, once it was seen. A Job that is absent though this is set has been deleted by somebody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_uid: Option<String>,
+    /// SHA-256 of what the spec says about this attempt, where that may be changed while it is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub about: Option<String>,
     /// Name of the Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,

@@ -11,6 +11,7 @@
 //! | the same with the ConfigMap, no `target.cluster` | `InPlace` |
 //! | the same with `target.cluster` | attempt *n* on record, Job `<name>-proof-<n>`: `WaitingForBoot`, then `Proving` |
 //! | worker over, its proof: success | `Completed` |
+//! | `target.cluster` or `proof` changed meanwhile | that attempt is stopped and counts for nothing; the next one, or `InPlace` |
 //! | worker over, otherwise | `Retrying`: the next attempt goes on where this one was; or `Failed` |
 //! | planned, and `mode` is now Execute | the next attempt |
 //! | deleted | nothing: Kubernetes removes the Jobs. What was restored stays, and so does the ConfigMap |

@@ -1,6 +1,7 @@
 //! What follows once everything is in place: the MatrixOne that people start on it is waited for, and proven. Pure.
 
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     decide::{BACKSTOP, Obstacle, RestoreDecision, RestoreDraft, at_rest, between, ended_badly, retry, uid},
@@ -13,8 +14,9 @@ use crate::{
         course::{self, Hope, POLL, Phases, Step},
         decision::{Requeue, Standing},
         job::{JobPlan, proof_name},
-        run::{Ending, GRACE, Limits, Open, Verdict, judge},
+        run::{Ending, GRACE, Limits, Open, Stage, Verdict, judge},
     },
+    plan::Digest,
     task::{InvalidSpec, ProofTask, Task, WAITING_FOR_BOOT, boot_deadline},
 };
 
@@ -50,7 +52,11 @@ fn name(seen: &Observed) -> &str {
 /// The next attempt to prove what is in place; without a `target.cluster` there is nothing to prove.
 pub(super) fn next(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) -> RestoreDecision {
     if seen.restore.spec.target.cluster.is_none() {
-        return at_rest(seen, draft, report);
+        return match spoiled(&draft) {
+            // What was found is so, whether or not anybody asks for a proof any more.
+            Some((reason, message)) => course::failed(draft, RestorePhase::Failed, reason, &message),
+            None => at_rest(seen, draft, report),
+        };
     }
     draft.condition(ConditionType::Booted, false, Reason::WaitingForBoot, Reason::WaitingForBoot.meaning());
     draft.condition(ConditionType::Proven, false, Reason::NotProven, "nothing is proven yet");
@@ -67,7 +73,25 @@ pub(super) fn next(seen: &Observed, mut draft: RestoreDraft, report: &RestoreRep
     };
     draft.status.run.end_time = None;
     course::begin(&mut draft, &seen.workers, uid(seen), attempt, proof_name(name(seen), attempt));
+    if let Some(record) = draft.record() {
+        record.about = Some(about(seen));
+    }
     course::make(draft.say(RestorePhase::WaitingForBoot, Standing::Moving, Reason::Starting, ""), job)
+}
+
+/// What an attempt to prove is about: the spec may name another MatrixOne, or other logins, before it is over.
+fn about(seen: &Observed) -> String {
+    let spec = &seen.restore.spec;
+    let text = serde_json::to_vec(&(&spec.target.cluster, &spec.proof)).unwrap_or_default();
+    Digest(Sha256::digest(text).into()).to_string()
+}
+
+/// The verdict of an earlier proof that speaks against the place itself, and not against a server only.
+fn spoiled(draft: &RestoreDraft) -> Option<(Reason, String)> {
+    let proven = draft.status.run.conditions.iter().find(|c| c.type_ == ConditionType::Proven.as_str())?;
+    let reason = Reason::parse(&proven.reason)?;
+    let against = [Reason::IdsRestarted, Reason::ValuesUnreadable, Reason::ServerTooOld].contains(&reason);
+    (proven.status == "False" && against).then(|| (reason, proven.message.clone()))
 }
 
 fn job(seen: &Observed, report: &RestoreReport, attempt: i32) -> Result<Job, Obstacle> {
@@ -129,7 +153,13 @@ pub(super) fn under_way(
         workers: &seen.workers,
         limits: limits(seen).unwrap_or(Limits::DEFAULT),
     };
-    match course::follow(draft, &open, if booted { PROVES } else { WAITS }) {
+    let phases = if booted { PROVES } else { WAITS };
+    if is_outdated(seen, &record) && record.reason.is_none() && !matches!(open.stage(draft.now), Stage::Over(_)) {
+        let message = Reason::ProofOutdated.meaning();
+        course::note(&mut draft, &open);
+        return course::stop(draft, &open, phases.running, Reason::ProofOutdated, message);
+    }
+    match course::follow(draft, &open, phases) {
         Step::Decided(decision) => *decision,
         Step::Make(draft) => make_again(seen, *draft, record.number),
         Step::Over(over) => {
@@ -160,6 +190,9 @@ fn judged(seen: &Observed, mut draft: RestoreDraft, record: &AttemptRecord, endi
     let proof = said(seen, &course::fence(uid(seen), record.number));
     let words: Option<&Said> = proof.map(|p| &p.said);
     let (hope, reason, message) = match (judge(record, ending, words), proof) {
+        (Verdict::Done, Some(_)) if is_outdated(seen, record) => {
+            return anew(seen, draft, Reason::ProofOutdated, Reason::ProofOutdated.meaning());
+        }
         (Verdict::Done, Some(proof)) => return proven(seen, draft, proof),
         (Verdict::Done, None) => {
             (Hope::Another, Reason::Internal, "the worker reported success without a proof".to_owned())
@@ -167,13 +200,33 @@ fn judged(seen: &Observed, mut draft: RestoreDraft, record: &AttemptRecord, endi
         (Verdict::Never(reason, message), _) => (Hope::None, reason, message),
         (Verdict::Again(reason, message), _) => (Hope::Another, reason, message),
     };
-    // Whoever took `target.cluster` back asks for no proof any more.
-    if seen.restore.spec.target.cluster.is_none() {
-        draft.close(reason, Some(&message));
-        return between(seen, draft, true);
-    }
     draft.condition(ConditionType::Proven, false, reason, &message);
+    if reason == Reason::NotTheRestored {
+        draft.condition(ConditionType::Booted, false, reason, "the MatrixOne that answers is another one");
+    }
+    if is_outdated(seen, record) && reason != Reason::Cancelled {
+        return anew(seen, draft, reason, &message);
+    }
     ended_badly(seen, draft, hope, reason, &message)
+}
+
+/// Whether the spec asks for another proof than this one, or for none.
+fn is_outdated(seen: &Observed, record: &AttemptRecord) -> bool {
+    record.about.as_deref() != Some(&*about(seen))
+}
+
+/// The next proof has tries of its own: this one did not fail.
+fn anew(seen: &Observed, mut draft: RestoreDraft, reason: Reason, message: &str) -> RestoreDecision {
+    draft.close(reason, Some(message));
+    between(seen, draft, true)
+}
+
+/// Where the MatrixOne is that was proven.
+fn place(seen: &Observed) -> String {
+    let cluster = seen.restore.spec.target.cluster.as_ref();
+    let address = cluster.and_then(|c| c.address.as_ref()).map(|a| format!("{}:{}", a.host, a.port));
+    let named = || cluster.and_then(|c| c.matrix_one_cluster.as_ref()).map(|c| format!("MatrixOneCluster {}", c.name));
+    address.or_else(named).unwrap_or_default()
 }
 
 fn proven(seen: &Observed, mut draft: RestoreDraft, proof: &RestoreProof) -> RestoreDecision {
@@ -191,8 +244,9 @@ fn proven(seen: &Observed, mut draft: RestoreDraft, proof: &RestoreProof) -> Res
     );
     let warnings = proof.warnings.iter().map(|w| format!(". {}", w.message.trim_end_matches('.')));
     let message = format!(
-        "MatrixOne {} runs on the restored data, gives no id twice, and {read}{}",
+        "MatrixOne {} at {} runs on the restored data, gives no id twice, and {read}{}",
         proof.server_version.as_deref().unwrap_or("of an unknown version"),
+        place(seen),
         warnings.collect::<String>()
     );
     draft.condition(ConditionType::Booted, true, Reason::Proven, "MatrixOne answered");

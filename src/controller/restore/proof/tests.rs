@@ -177,6 +177,82 @@ fn the_cluster_may_be_given_later_and_taken_back() {
     assert_eq!(told(&decide(&world, now())), (Some(RestorePhase::InPlace), Reason::NotBooted));
 }
 
+fn another_cluster(restore: &mut Restore) {
+    restore.spec.target.cluster.as_mut().unwrap().address.as_mut().unwrap().host = "other-mo".into();
+}
+
+fn another_login(restore: &mut Restore) {
+    restore.spec.proof = Some(serde_json::from_value(json!({"credentialsSecrets": [{"name": "acme"}]})).unwrap());
+}
+
+/// What was proven of one server is not said of another.
+#[rstest]
+#[case::another_server(another_cluster, RestorePhase::WaitingForBoot)]
+#[case::another_login(another_login, RestorePhase::WaitingForBoot)]
+#[case::none(without_cluster, RestorePhase::InPlace)]
+fn a_proof_of_what_the_spec_no_longer_names_counts_for_nothing(
+    #[case] change: fn(&mut Restore),
+    #[case] phase: RestorePhase,
+) {
+    let mut world = proof_over(JobEnd::Complete, &good());
+    change(&mut world.restore);
+    let decision = decide(&world, now());
+    assert_eq!(decision.status.phase, Some(phase));
+    assert_ne!(condition(&decision, "Proven").as_deref(), Some("True"));
+    let again = phase == RestorePhase::WaitingForBoot;
+    assert_eq!(
+        (decision.status.run.attempt, decision.status.run.first_attempt),
+        if again { (3, Some(3)) } else { (2, Some(3)) }
+    );
+}
+
+#[test]
+fn a_proof_under_way_is_stopped_when_the_spec_names_another_server() {
+    let mut world = proof_over(JobEnd::Complete, &good());
+    world.workers.jobs.last_mut().unwrap().end = None;
+    world.restore.status.as_mut().unwrap().proof = None;
+    another_cluster(&mut world.restore);
+    let decision = decide(&world, now());
+    assert_eq!(told(&decision), (Some(RestorePhase::WaitingForBoot), Reason::ProofOutdated));
+    assert!(decision.effects.iter().any(|e| matches!(e, Effect::DeleteJob { name, .. } if name == "r-proof-2")));
+    let mut world = after(world, &decision);
+    world.workers.jobs.pop();
+    let next = decide(&world, now());
+    assert_eq!((next.status.phase, next.status.run.attempt), (Some(RestorePhase::WaitingForBoot), 3));
+    assert!(next.effects.iter().any(|e| matches!(e, Effect::CreateJob(_))), "without a wait: nothing has failed");
+}
+
+/// A place that a server without hk_data has written to is not made good by asking for no proof.
+#[test]
+fn a_verdict_against_the_place_stands_without_a_cluster() {
+    let bad = json!({"outcome": "Failed", "retryable": false, "reason": "IdsRestarted", "message": "id 272514 twice",
+        "bootedTime": "2027-01-01T01:10:00Z"});
+    let mut world = proof_over(JobEnd::Failed { detail: "exit code 11".into() }, &bad);
+    without_cluster(&mut world.restore);
+    let decision = decide(&world, now());
+    assert_eq!(told(&decision), (Some(RestorePhase::Failed), Reason::IdsRestarted));
+    assert_eq!(condition(&decision, "Complete").as_deref(), Some("False"));
+}
+
+#[test]
+fn an_order_to_cancel_counts_though_the_spec_has_changed() {
+    let mut world = proof_over(
+        JobEnd::Failed { detail: "exit code 12".into() },
+        &json!({"outcome": "Interrupted", "retryable": true}),
+    );
+    world.restore.metadata.annotations = Some([("mo-backup.io/cancel".to_owned(), "1".to_owned())].into());
+    another_cluster(&mut world.restore);
+    assert_eq!(told(&decide(&world, now())), (Some(RestorePhase::Failed), Reason::Cancelled));
+}
+
+#[test]
+fn another_server_is_not_said_to_have_booted() {
+    let bad = json!({"outcome": "Failed", "retryable": false, "reason": "NotTheRestored", "message": "the old one",
+        "bootedTime": "2027-01-01T01:10:00Z"});
+    let decision = decide(&proof_over(JobEnd::Failed { detail: "exit code 11".into() }, &bad), now());
+    assert_eq!(condition(&decision, "Booted").as_deref(), Some("False"));
+}
+
 #[rstest]
 #[case::missing(Named::Missing, Reason::ClusterNotFound)]
 #[case::not_ready(Named::NotReady, Reason::ClusterNotReady)]
