@@ -75,7 +75,7 @@ pub enum Ask {
     /// The lowest id that was given to a table; the catalogue's own have fixed ones below 1000. All versions.
     FirstTable,
     /// The highest id of the tables of any account that were made until this second since 1970. What gets another id, as
-    /// with TRUNCATE, counts as made then (executed on 1.2.4 and 4.2.0). All versions.
+    /// with TRUNCATE, counts as made then (executed on 1.2.4 and 4.2.0). Fractions of that second count. All versions.
     HighestTable(i64),
     /// The same of databases.
     HighestDatabase(i64),
@@ -290,10 +290,16 @@ impl Ask {
             Self::LogStores => "show logservice stores".into(),
             Self::FirstTable => "select min(rel_id) from mo_catalog.mo_tables where rel_id >= 1000".into(),
             Self::HighestTable(until) => {
-                format!("select max(rel_id) from mo_catalog.mo_tables where unix_timestamp(created_time) <= {until}")
+                format!(
+                    "select max(rel_id) from mo_catalog.mo_tables where unix_timestamp(created_time) < {}",
+                    until + 1
+                )
             }
             Self::HighestDatabase(until) => {
-                format!("select max(dat_id) from mo_catalog.mo_database where unix_timestamp(created_time) <= {until}")
+                format!(
+                    "select max(dat_id) from mo_catalog.mo_database where unix_timestamp(created_time) < {}",
+                    until + 1
+                )
             }
             Self::GivenAgain(after, id) => format!(
                 "select count(*) from mo_catalog.mo_tables where unix_timestamp(created_time) > {after} and rel_id \

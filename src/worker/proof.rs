@@ -101,8 +101,8 @@ impl Proof<'_> {
         known.version = Some(version.clone());
         let session = &mut *session;
         watch.step("looking at who answers");
-        watch.race(self.is_the_restored(session, &version)).await??;
-        self.is_new_enough(&version)?;
+        watch.race(self.is_the_restored(session, &version, &mut known.findings)).await??;
+        self.is_new_enough(&version, &mut known.findings)?;
         watch.step("waiting for the upgrade of the catalogue");
         self.is_settled(session).await?;
         watch.step("looking at the ids");

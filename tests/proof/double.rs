@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -59,6 +60,10 @@ pub struct State {
     /// Looks until the upgrade is over, and whether it moves.
     pub upgrading: Option<(u32, bool)>,
     pub weak: bool,
+    /// Its log service is not shown, as on v1.2.4.
+    pub silent: bool,
+    /// How long it counts the rows of a table.
+    pub counting: Duration,
     pub statements: Vec<String>,
     /// The connection breaks at this statement, once.
     pub breaks: Option<&'static str>,
@@ -120,6 +125,8 @@ impl Double {
                 accounts: vec!["sys", "tenant1"],
                 upgrading: None,
                 weak: false,
+                silent: version == "v1.2.4",
+                counting: Duration::ZERO,
                 statements: Vec::new(),
                 breaks: None,
             })),
@@ -177,6 +184,10 @@ impl Server for Double {
 impl Session for Double {
     async fn run(&mut self, statement: &Statement) -> Result<Rows, Error> {
         self.enter(statement)?;
+        if matches!(statement, Statement::Proof(Ask::Count(_))) {
+            let counting = self.state().counting;
+            tokio::time::sleep(counting).await;
+        }
         match statement {
             Statement::Version => one(format!("8.0.30-MatrixOne-{}", self.state().version)),
             Statement::CurrentAccount => one(self.account),
@@ -238,7 +249,9 @@ fn databases(state: &mut State, ask: &Ask) -> Result<Rows, Error> {
             Ok(state.databases.iter().filter(|d| d.1 == *name).map(|d| vec![Some(d.2.to_string())]).collect())
         }
         Ask::DropDatabase(name) => {
-            state.databases.retain(|d| d.1 != *name);
+            // By id, as MatrixOne does.
+            let dropped: Vec<u64> = state.databases.iter().filter(|d| d.1 == *name).map(|d| d.2).collect();
+            state.databases.retain(|d| !dropped.contains(&d.2));
             Ok(Vec::new())
         }
         other => panic!("{other:?}"),
@@ -289,7 +302,7 @@ impl Double {
                 count(state.tables.iter().filter(|t| (*from..=*to).contains(&t.made)).count())
             }
             Ask::RanBetween(from, to) => count(usize::from((*from..=*to).contains(&state.ran))),
-            Ask::LogReplicas | Ask::LogStores if state.version == "v1.2.4" => Err(unknown("logservice")),
+            Ask::LogReplicas | Ask::LogStores if state.silent => Err(unknown("logservice")),
             Ask::LogReplicas => {
                 let row = |shard: u64, replica: u64| {
                     ["Leader", "0", "2", "1", "7c4dccb4"].iter().fold(

@@ -54,6 +54,20 @@ async fn a_database_is_not_dropped_when_another_one_would_go_too() {
     assert!(double.state().databases.iter().any(|database| database.1 == "shop"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn nor_by_the_next_proof() {
+    let double = Double::without_ids("v1.2.4");
+    double.state().next = 272_506;
+    let first = assert_failed(&run(&double, &task()).await, "IdsRestarted", false);
+    assert!(first.contains("a new database"), "{first}");
+    // What else a killed proof has left stays too: nothing is dropped there any more.
+    double.state().databases.insert(0, ("sys", "mo-backup-proof-u-1".into(), 293_160, AT + 4000));
+    let second = assert_failed(&run(&double, &task()).await, "IdsRestarted", false);
+    assert!(second.contains("mo-backup-proof-u-3") && second.contains("272506"), "{second}");
+    assert_eq!(double.sent("drop database"), 0);
+    assert_eq!(double.state().databases.len(), 4);
+}
+
 /// Several CNs give ids from ranges of their own.
 #[tokio::test(start_paused = true)]
 async fn a_younger_id_may_be_lower_than_one_given_since() {
@@ -65,9 +79,9 @@ async fn a_younger_id_may_be_lower_than_one_given_since() {
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_proof_has_left_goes_with_the_next() {
     let double = Double::restored("v1.2.4");
-    let left = |name: &str| double.state().databases.push(("sys", name.into(), 293_160, AT + 4000));
-    left("mo-backup-proof-u-1");
-    left("mo-backup-proof-another-1");
+    let left = |name: &str, id| double.state().databases.push(("sys", name.into(), id, AT + 4000));
+    left("mo-backup-proof-u-1", 293_160);
+    left("mo-backup-proof-another-1", 293_161);
     assert_proven(&run(&double, &task()).await);
     let names: Vec<_> = double.state().databases.iter().map(|database| database.1.clone()).collect();
     assert_eq!(names, ["shop", "tdb", "mo-backup-proof-another-1"]);

@@ -1,5 +1,7 @@
 //! Values of tables.
 
+use std::time::Duration;
+
 use rstest::rstest;
 
 use super::{
@@ -67,6 +69,35 @@ async fn a_table_that_is_gone_meanwhile_is_no_damage() {
     let report = run(&double, &task()).await;
     assert_proven(&report);
     assert_eq!(report.tables, Some(3));
+    let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert_eq!(warning.reason, "TablesNotRead");
+    assert!(warning.message.contains("not found by name: 1 (\"shop.orders\""), "{}", warning.message);
+}
+
+#[rstest]
+#[case::listed_none(false)]
+#[case::found_none(true)]
+#[tokio::test(start_paused = true)]
+async fn an_account_without_a_table_is_not_proven(#[case] listed: bool) {
+    let double = Double::restored("v4.2.0");
+    if listed {
+        double.change("t", |table| table.gone = true);
+    } else {
+        double.change("t", |table| table.kind = "v");
+    }
+    let message = assert_failed(&run(&double, &task()).await, "ValuesUnreadable", false);
+    assert!(message.contains("no table is seen in account \"tenant1\""), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_count_is_no_stall_and_ends_with_the_run() {
+    let double = Double::restored("v4.2.0");
+    let mut task = task();
+    double.state().counting = task.stall_deadline * 2;
+    task.run_deadline = Duration::from_hours(24);
+    assert_proven(&run(&double, &task).await);
+    double.state().counting = task.run_deadline * 2;
+    assert_failed(&run(&double, &task).await, "RunDeadlineExceeded", true);
 }
 
 #[rstest]

@@ -27,6 +27,37 @@ async fn an_older_server_is_refused(#[case] now: &'static str, #[case] before: O
     }
 }
 
+#[rstest]
+#[case::both_known("v4.2.0", Some("v1.2.4"), false)]
+#[case::backup_unknown("v4.2.0", None, true)]
+#[case::backup_nameless("v4.2.0", Some("main"), true)]
+#[case::server_nameless("main", Some("v4.2.0"), true)]
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_compared_is_said(
+    #[case] now: &'static str,
+    #[case] before: Option<&str>,
+    #[case] said: bool,
+) {
+    let double = Double::restored(now);
+    let mut task = task();
+    task.restored.server_version = before.map(str::to_owned);
+    let report = run(&double, &task).await;
+    assert_proven(&report);
+    let reasons: Vec<_> = report.warnings.iter().map(|warning| warning.reason.as_str()).collect();
+    assert_eq!(reasons, if said { vec!["VersionNotCompared"] } else { vec![] });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_says_no_number_fits_into_the_status() {
+    let name =
+        concat!("a-name\u{1b}[31m-that-somebody-gave-to-a-server-of-their-own-", "and-that-goes-on-and-on-and-on");
+    let report = run(&Double::restored(name), &task()).await;
+    assert_proven(&report);
+    let version = report.server_version.unwrap();
+    assert!(version.starts_with("8.0.30-MatrixOne-a-name?[31m-that"), "{version}");
+    assert_eq!(version.chars().count(), 64);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_is_waited_for_as_long_as_it_moves() {
     let double = Double::restored("v4.2.0");

@@ -1,9 +1,10 @@
 //! Which MatrixOne it is.
 
+use mo_backup::task::ProofTask;
 use rstest::rstest;
 
 use super::{
-    double::{AT, DONE, Double},
+    double::{AT, DONE, Double, HIGHEST},
     rig::{assert_failed, assert_proven, run, task},
 };
 
@@ -45,6 +46,31 @@ async fn the_old_server_is_told_apart_and_nothing_is_written_there(#[case] versi
     let message = assert_failed(&run(&double, &task()).await, "NotTheRestored", false);
     assert!(message.contains("it runs since") && !message.contains("Stop it"), "{message}");
     assert_eq!(double.sent("create database"), 0, "something was written to the old server");
+}
+
+/// The log service of an old server that was started with `hk_data` has begun above the first ids.
+#[tokio::test(start_paused = true)]
+async fn so_is_one_that_was_itself_started_on_a_restored_place() {
+    let double = Double::old("v4.2.0");
+    double.state().replica = HIGHEST - 1;
+    let message = assert_failed(&run(&double, &task()).await, "NotTheRestored", false);
+    assert!(message.contains("it runs since"), "{message}");
+    assert_eq!(double.sent("create database"), 0, "something was written to the old server");
+}
+
+#[rstest]
+#[case::log_service_not_shown(|double: &Double, _: &mut ProofTask| double.state().silent = true)]
+#[case::log_service_older_and_few_ticks(|double: &Double, _: &mut ProofTask| double.state().replica = HIGHEST - 1)]
+#[case::end_of_the_restore_unknown(|_: &Double, task: &mut ProofTask| task.restored.complete_time = None)]
+#[tokio::test(start_paused = true)]
+async fn where_no_sign_can_be_had_it_is_said(#[case] hide: fn(&Double, &mut ProofTask)) {
+    let (double, mut task) = (Double::restored("v4.2.0"), task());
+    hide(&double, &mut task);
+    let report = run(&double, &task).await;
+    assert_proven(&report);
+    let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert_eq!(warning.reason, "OldServerNotRuledOut");
+    assert!(warning.message.contains("an address of its own"), "{}", warning.message);
 }
 
 #[rstest]

@@ -46,6 +46,11 @@ fn text_is_the_grammar(#[case] statement: Statement, #[case] expected: &str) {
 #[case(Ask::Read(named("a", "o`d`d \"'\\x")), "select * from `a`.`o``d``d \"'\\x`")]
 #[case(Ask::DatabasesLike("p".into()), "select datname from mo_catalog.mo_database where account_id = current_account_id() and datname like 'p%'")]
 #[case(Ask::DropDatabase("p-1".into()), "drop database if exists `p-1`")]
+#[case(Ask::HighestTable(5), "select max(rel_id) from mo_catalog.mo_tables where unix_timestamp(created_time) < 6")]
+#[case(
+    Ask::HighestDatabase(5),
+    "select max(dat_id) from mo_catalog.mo_database where unix_timestamp(created_time) < 6"
+)]
 #[case(Ask::RanBetween(5, 7), "select count(*) from mo_task.sys_cron_task where update_at between 5000 and 7000")]
 fn text_of_the_proof(#[case] ask: Ask, #[case] expected: &str) {
     assert_eq!(Statement::Proof(ask).redacted(), expected);

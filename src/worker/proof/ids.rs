@@ -61,7 +61,16 @@ impl Proof<'_> {
     /// Drops what a proof has left that was killed.
     async fn sweep(&self, session: &mut dyn Session) -> Result<(), Failure> {
         let left = rows(session, Ask::DatabasesLike(self.prefix())).await?;
-        for name in left.into_iter().flatten().flatten() {
+        let names: Vec<String> = left.into_iter().flatten().flatten().collect();
+        // All are looked at before any is dropped.
+        for name in &names {
+            if let Some(id) = number(session, Ask::DatabaseId(name.clone())).await?
+                && is_shared(session, id).await?
+            {
+                return Err(restarted(&format!("database {name} of an earlier proof has the id {id} of another one")));
+            }
+        }
+        for name in names {
             tracing::info!(name, "dropping what an earlier proof has left");
             drop_database(session, &name).await?;
         }
@@ -78,13 +87,17 @@ impl Proof<'_> {
         }
         let id = number(session, Ask::DatabaseId(name.clone())).await?;
         let id = id.ok_or_else(|| Failure::new(Reason::StatementFailed, format!("database {name} has no id")))?;
-        // MatrixOne drops by id: the other one of this id would go, too.
-        let again = number(session, Ask::DatabasesWithId(id)).await?.unwrap_or_default() > 1;
+        let again = is_shared(session, id).await?;
         if !again {
             drop_database(session, &name).await?;
         }
         Ok(Some(Made { id, again }))
     }
+}
+
+/// Whether another database has this id too. MatrixOne drops by id: the other one would go with it.
+async fn is_shared(session: &mut dyn Session, id: u64) -> Result<bool, Failure> {
+    Ok(number(session, Ask::DatabasesWithId(id)).await?.unwrap_or_default() > 1)
 }
 
 async fn drop_database(session: &mut dyn Session, name: &str) -> Result<(), Failure> {

@@ -9,10 +9,14 @@ use crate::{
     task::ProofTask,
     worker::{
         Failure, Watch,
+        inventory::plain,
         report::{duration, size},
         watch::signed,
     },
 };
+
+/// The longest version that a status holds.
+const VERSION: usize = 64;
 
 /// The report of a proof, good or not. What was read is said in both cases.
 pub(super) fn report(task: &ProofTask, failure: Option<&Failure>, known: &Known, watch: &Watch) -> RestoreProof {
@@ -23,7 +27,7 @@ pub(super) fn report(task: &ProofTask, failure: Option<&Failure>, known: &Known,
     };
     let Known { booted, version, read, findings } = known;
     let version =
-        version.as_deref().map(|text| Version::parse(text).map_or_else(|| text.to_owned(), |v| v.to_string()));
+        version.as_deref().map(|text| Version::parse(text).map_or_else(|| plain(text, VERSION), |v| v.to_string()));
     let began = !read.accounts.is_empty() || read.tables > 0;
     RestoreProof {
         said,

@@ -42,6 +42,8 @@ pub(super) struct Read {
     pub bytes: u64,
     /// Views, and tables whose rows lie elsewhere.
     pub skipped: u64,
+    /// Tables that were listed, and are not there.
+    gone: Names,
     /// Tables that nobody can read.
     unreadable: Names,
     /// Tables that cannot be read, and why.
@@ -105,10 +107,17 @@ impl Proof<'_> {
             let text = format!("accounts not read, for want of a login: {} ({})", unread.count, unread.text(", "));
             findings.warn(Reason::AccountsNotRead, text);
         }
-        if read.unreadable.count > 0 {
-            let (count, some) = (read.unreadable.count, read.unreadable.text(", "));
-            let text = format!("tables of its own that MatrixOne cannot read, whatever they hold: {count} ({some})");
-            findings.warn(Reason::TablesNotRead, text);
+        // In one warning: a reason is said once.
+        let not_read: Vec<_> = [
+            (&read.gone, "tables dropped meanwhile, or not found by name"),
+            (&read.unreadable, "tables of its own that MatrixOne cannot read, whatever they hold"),
+        ]
+        .into_iter()
+        .filter(|(names, _)| names.count > 0)
+        .map(|(names, what)| format!("{what}: {} ({})", names.count, names.text(", ")))
+        .collect();
+        if !not_read.is_empty() {
+            findings.warn(Reason::TablesNotRead, not_read.join("; "));
         }
         read.verdict()
     }
@@ -139,8 +148,15 @@ impl Proof<'_> {
         drop(session);
         tracing::info!(account, tables = tables.len(), "reading");
         self.watch.total(tables.len() as u64, 0);
-        let shelf = Shelf { account, watch: self.watch, tables: Mutex::new(tables), read: Mutex::new(read) };
-        try_join_all((0..AT_ONCE).map(|_| shelf.reader(server))).await.map(drop)
+        let before = read.all();
+        let shelf = Shelf { account, watch: self.watch, tables: Mutex::new(tables), read: Mutex::new(&mut *read) };
+        try_join_all((0..AT_ONCE).map(|_| shelf.reader(server))).await?;
+        // Every account has tables of MatrixOne's own.
+        if read.all() == before {
+            let detail = format!("no table is seen in account {}", shown(account));
+            return Err(Failure::new(Reason::ValuesUnreadable, detail));
+        }
+        Ok(())
     }
 }
 
@@ -185,7 +201,7 @@ impl Shelf<'_> {
                 read.rows += rows;
                 read.bytes += bytes;
             }
-            Outcome::Gone => {}
+            Outcome::Gone => read.gone.add(named),
             Outcome::Unreadable => read.unreadable.add(named),
             Outcome::Forbidden => read.forbidden.add(named),
             Outcome::Bad(why) => {
@@ -213,7 +229,7 @@ impl Shelf<'_> {
 
     /// Reads every row. Gives rows, bytes, and how many rows there are if that stayed the same meanwhile.
     async fn scan(&self, session: &mut dyn Session, table: &Table) -> Result<(u64, u64, Option<u64>), sql::Error> {
-        let before = count(session, table).await?;
+        let before = self.count(session, table).await?;
         let (mut rows, mut bytes) = (0, 0);
         let mut told = (0, 0);
         let mut row = |length| {
@@ -225,8 +241,26 @@ impl Shelf<'_> {
         };
         session.read(&Statement::Proof(Ask::Read(table.clone())), &mut row).await?;
         self.watch.done(0, bytes - told.1);
-        let after = count(session, table).await?;
+        let after = self.count(session, table).await?;
         Ok((rows, bytes, (before == after).then_some(after)))
+    }
+
+    async fn count(&self, session: &mut dyn Session, table: &Table) -> Result<u64, sql::Error> {
+        let statement = Statement::Proof(Ask::Count(table.clone()));
+        // It says nothing before its end, which can be hours away; the deadline of the run bounds it.
+        let alive = async {
+            loop {
+                self.watch.pause().await;
+                self.watch.alive();
+            }
+        };
+        // Without the limit of short statements: where much was deleted, it is no matter of metadata.
+        let rows = tokio::select! {
+            biased;
+            rows = session.run(&statement) => rows?,
+            never = alive => match never {},
+        };
+        reply::count(&statement, &rows)
     }
 
     /// What an error of a table means.
@@ -254,13 +288,6 @@ impl Shelf<'_> {
         let code = if error.code == 0 { String::new() } else { format!(" (error {})", error.code) };
         Ok(Outcome::Bad(format!("{}{code}", error.detail)))
     }
-}
-
-async fn count(session: &mut dyn Session, table: &Table) -> Result<u64, sql::Error> {
-    let statement = Statement::Proof(Ask::Count(table.clone()));
-    // Without the limit of short statements: where much was deleted, it is no matter of metadata.
-    let rows = session.run(&statement).await?;
-    reply::count(&statement, &rows)
 }
 
 impl Read {

@@ -1,22 +1,30 @@
 //! Whether the server is new enough, and done with the upgrade of its own tables.
 
-use super::{Proof, rows};
+use super::{Proof, rows, shown};
 use crate::{
     api::Reason,
     sql::{Ask, Rows, Session, Version},
-    worker::Failure,
+    worker::{Failure, report::Findings},
 };
 
 impl Proof<'_> {
-    /// Refuses a server that is older than the one that was backed up. Where one of the two does not tell, it passes.
-    pub(super) fn is_new_enough(&self, version: &str) -> Result<(), Failure> {
-        let Some(before) = &self.task.restored.server_version else { return Ok(()) };
-        match (Version::parse(&format!("MatrixOne-{before}")), Version::parse(version)) {
+    /// Refuses a server that is older than the one that was backed up. Where one of the two does not tell, it passes, and
+    /// that is said.
+    pub(super) fn is_new_enough(&self, version: &str, findings: &mut Findings) -> Result<(), Failure> {
+        let told = self.task.restored.server_version.as_deref();
+        let before = told.and_then(|before| Version::parse(&format!("MatrixOne-{before}")));
+        match (before, Version::parse(version)) {
             (Some(before), Some(now)) if now < before => {
                 let detail = format!("the new MatrixOne is {now}, and {before} was backed up");
                 Err(Failure::new(Reason::ServerTooOld, detail))
             }
-            _ => Ok(()),
+            (Some(_), Some(_)) => Ok(()),
+            (None, _) | (_, None) => {
+                let told = told.map_or_else(|| "one of unknown version".to_owned(), shown);
+                let text = format!("the new MatrixOne is {}, and {told} was backed up: not compared", shown(version));
+                findings.warn(Reason::VersionNotCompared, text);
+                Ok(())
+            }
         }
     }
 
