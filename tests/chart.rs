@@ -191,6 +191,16 @@ fn the_policies_are_in_force_and_name_the_operator_and_its_image() {
     let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
     let jobs = policies.iter().find(|policy| policy["metadata"]["name"] == "mo-backup-jobs").unwrap();
     assert!(jobs["spec"]["validations"].to_string().contains(&format!("c.image == '{image}'")));
+    let imports = policies.iter().find(|policy| policy["metadata"]["name"] == "mo-backup-imports").unwrap();
+    let imports = imports["spec"]["validations"].to_string();
+    for kept in [
+        "has(object.spec.imported) && !has(object.spec.cluster)",
+        "object.metadata.?labels.orValue({}).size() == 0",
+        "dyn(object.spec).?job.orValue({}).size() == 0",
+        "!object.spec.?hold.orValue(false) && !object.spec.?suspend.orValue(false)",
+    ] {
+        assert!(imports.contains(kept), "{kept}: {imports}");
+    }
     assert!(of_kind(&render(&["admissionPolicies.enabled=false"]).unwrap(), "ValidatingAdmissionPolicy").is_empty());
 }
 

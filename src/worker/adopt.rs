@@ -7,15 +7,14 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 
 use super::{
     Failure, Place, Places, Untold, Watch,
-    inventory::belongs,
+    inventory::{NAME, belongs, plain},
     kubernetes::{Backups, Known, Made},
     orphans::Orphans,
     report,
-    watch::signed,
 };
 use crate::{
     api::{Adoption, BackupReport, Reason, StorageReport, Swept, Warning},
@@ -26,6 +25,8 @@ use crate::{
 
 /// Objects made or reported at the same time.
 const AT_ONCE: usize = 8;
+/// Troubles in a row after which the rest of a step is left to the next probe.
+const PATIENCE: usize = 20;
 
 /// Why imported Backups were not dealt with.
 #[derive(Debug)]
@@ -42,8 +43,46 @@ impl From<Untold> for Hindrance {
     }
 }
 
-/// Does for imported Backups what the task says, after a probe that went well. That the API server does not let it is said
-/// in a warning: backups can be written and read all the same.
+impl Hindrance {
+    fn words(&self) -> String {
+        match self {
+            Self::Failed(failure) => failure.to_string(),
+            Self::Untold(untold) => untold.to_string(),
+        }
+    }
+}
+
+/// The first of what went wrong while the rest went on.
+#[derive(Debug, Default)]
+struct Troubles {
+    first: Option<Hindrance>,
+    in_a_row: usize,
+}
+
+impl Troubles {
+    /// What came of a step; `None` where it went wrong.
+    fn pass<T>(&mut self, done: Result<T, Hindrance>) -> Option<T> {
+        match done {
+            Ok(done) => {
+                self.in_a_row = 0;
+                Some(done)
+            }
+            Err(hindrance) => {
+                self.in_a_row += 1;
+                self.first.get_or_insert(hindrance);
+                None
+            }
+        }
+    }
+
+    /// Whether the rest would fare no better: a quota is used up, or nobody answers.
+    fn last(&self) -> bool {
+        self.in_a_row >= PATIENCE
+    }
+}
+
+/// Does for imported Backups what the task says, after a probe that went well. That something hinders it is said in a
+/// warning: backups can be written and read all the same.
 pub async fn import(
     task: &ProbeTask,
     probed: StorageReport,
@@ -52,58 +91,72 @@ pub async fn import(
     watch: &Watch,
 ) -> StorageReport {
     let Some(imports) = task.imports.as_ref().filter(|_| probed.said.reason.is_none()) else { return probed };
-    match deal_with(imports, task, places, backups, watch).await {
-        Ok((adoption, swept)) => {
-            let adoption = Some(adoption).filter(|adoption| *adoption != Adoption::default());
-            StorageReport { adoption, swept: swept.or(probed.swept), ..probed }
-        }
-        Err(Hindrance::Failed(failure)) => {
-            StorageReport { said: watch.ended(failure).said(&probed.said.run), ..probed }
-        }
-        Err(Hindrance::Untold(untold)) => {
-            let message = format!("{untold}. {}", Reason::AdoptionRefused.remedy());
-            let mut warnings = probed.warnings;
-            warnings.push(Warning { reason: Reason::AdoptionRefused.as_str().into(), message });
-            StorageReport { warnings, ..probed }
-        }
+    let mut troubles = Troubles::default();
+    let done = deal_with(imports, task, places, backups, (watch, &mut troubles)).await;
+    let (adoption, swept) = troubles.pass(done).unwrap_or_default();
+    let mut warnings = probed.warnings;
+    if let Some(first) = &troubles.first {
+        let words = plain(&first.words(), 4 * NAME);
+        let message = format!("{}. {}", words.trim_end_matches('.'), Reason::AdoptionRefused.remedy());
+        tracing::warn!(message, "imported Backups were not all dealt with");
+        warnings.push(Warning { reason: Reason::AdoptionRefused.as_str().into(), message });
     }
+    let adoption = Some(adoption).filter(|adoption| *adoption != Adoption::default());
+    StorageReport { adoption, swept: swept.or(probed.swept), warnings, ..probed }
 }
 
+/// Those that wait are told first, then come new ones, and then the sweep: none of them waits for another that is hindered.
 async fn deal_with(
     imports: &ImportTask,
     task: &ProbeTask,
     places: &Places,
     backups: &dyn Backups,
-    watch: &Watch,
+    (watch, troubles): (&Watch, &mut Troubles),
 ) -> Result<(Adoption, Option<Swept>), Hindrance> {
     let storage = task.storage.name.as_str();
     let look = Look::begin(places).await?;
     // Before the Backups: an attempt whose folder is seen here belongs to one that is seen there, or to none any more.
     let orphans = match &imports.sweep {
-        Some(token) => Some((token, Orphans::find(&task.storage, places).await.map_err(Hindrance::Failed)?)),
-        None => None,
-    };
-    let found = if imports.adopt { look.ids().await? } else { Vec::new() };
-    let there = backups.list().await?;
-    let known: HashSet<BackupId> = there.iter().flat_map(|known| known.ids.iter().copied()).collect();
-    let missing = found.into_iter().filter(|id| !known.contains(id));
-    let made = stream::iter(missing).map(|id| look.adopt(id, storage, backups)).buffer_unordered(AT_ONCE);
-    let made: u64 = made.try_fold(0, async |sum, made| Ok(sum + u64::from(made == Made::New))).await?;
-    let waiting = there.iter().filter(|known| known.storage == storage && known.awaited.is_some());
-    let told = stream::iter(waiting).map(|known| look.tell(known, backups)).buffer_unordered(AT_ONCE);
-    let (found, refused): (u64, u64) = told
-        .try_fold((0, 0), async |(found, refused), is_found| {
-            Ok((found + u64::from(is_found), refused + u64::from(!is_found)))
-        })
-        .await?;
-    let swept = match orphans {
-        Some((token, orphans)) => {
-            let swept = orphans.sweep(token, places, &there, watch.now()).await;
-            Some(swept.map_err(Hindrance::Failed)?)
+        Some(token) => {
+            let found = Orphans::find(&task.storage, places).await.map_err(Hindrance::Failed);
+            troubles.pass(found).map(|orphans| (token, orphans))
         }
         None => None,
     };
-    Ok((Adoption { made: signed(made), found: signed(found), refused: signed(refused) }, swept))
+    let found = if imports.adopt { troubles.pass(look.ids().await).unwrap_or_default() } else { Vec::new() };
+    let there = backups.list().await?;
+    let mut adoption = Adoption::default();
+    let waiting = there.iter().filter(|known| known.storage == storage && known.awaited.is_some());
+    let mut told = stream::iter(waiting).map(|known| look.tell(known, backups)).buffer_unordered(AT_ONCE);
+    while let Some(told) = told.next().await {
+        match troubles.pass(told) {
+            Some(true) => adoption.found += 1,
+            Some(false) => adoption.refused += 1,
+            None if troubles.last() => break,
+            None => {}
+        }
+    }
+    drop(told);
+    let known: HashSet<BackupId> = there.iter().flat_map(|known| known.ids.iter().copied()).collect();
+    let missing = found.into_iter().filter(|id| !known.contains(id));
+    let mut made = stream::iter(missing).map(|id| look.adopt(id, storage, backups)).buffer_unordered(AT_ONCE);
+    troubles.in_a_row = 0;
+    while let Some(made) = made.next().await {
+        match troubles.pass(made) {
+            Some(Made::New) => adoption.made += 1,
+            Some(Made::NotNeeded) => {}
+            None if troubles.last() => break,
+            None => {}
+        }
+    }
+    let swept = match orphans {
+        Some((token, orphans)) => {
+            let swept = orphans.sweep(token, places, &there, watch.now()).await;
+            troubles.pass(swept.map_err(Hindrance::Failed))
+        }
+        None => None,
+    };
+    Ok((adoption, swept))
 }
 
 /// A repository that is looked through.
@@ -161,11 +214,28 @@ impl<'a> Look<'a> {
     async fn find(&self, id: BackupId) -> Result<(Catalog, Digest), Lookup> {
         let said = |reason, detail: String| Lookup::Refused(Failure::new(reason, detail));
         match catalog::stored(self.repository, id).await {
-            Ok(Some(found)) if belongs(&found.0, self.here) => Ok(found),
+            Ok(Some(found)) if belongs(&found.0, self.here) => self.with_its_list(found).await,
             Ok(Some(_)) => Err(said(Reason::BackupForeign, format!("backup {id} was written for another repository"))),
             Ok(None) => Err(said(Reason::BackupNotFound, format!("{} does not exist", store::Key::catalog(id)))),
             Err(store::Failure::Store(e)) => Err(Lookup::Hindered(Failure::of_store(self.kind, &e))),
             Err(e) => Err(Lookup::Refused(Failure::of_repository(self.kind, &e))),
+        }
+    }
+
+    /// Whether the entry list is there too: without it nothing of the backup can be restored.
+    async fn with_its_list(&self, found: (Catalog, Digest)) -> Result<(Catalog, Digest), Lookup> {
+        let key = store::Key::entries(found.0.id, found.0.attempt);
+        match self.repository.stat(&key).await {
+            Ok(Some(bytes)) if bytes == found.0.entries.bytes => Ok(found),
+            Ok(Some(bytes)) => {
+                let detail = format!("{key} has {bytes} bytes, not {}", found.0.entries.bytes);
+                Err(Lookup::Refused(Failure::new(Reason::RepositoryDamaged, detail)))
+            }
+            Ok(None) => {
+                let detail = format!("{key} is missing");
+                Err(Lookup::Refused(Failure::new(Reason::RepositoryDamaged, detail)))
+            }
+            Err(e) => Err(Lookup::Hindered(Failure::of_store(self.kind, &e))),
         }
     }
 }

@@ -91,8 +91,7 @@ impl Orphans {
         if let Some(why) = self.refused {
             return Ok(Swept { token, message: format!("nothing was removed: {why}"), ..Swept::default() });
         }
-        let known: HashMap<BackupId, &Known> =
-            there.iter().flat_map(|k| k.ids.iter().map(move |id| (*id, k))).collect();
+        let known = over(there);
         let longest = there.iter().map(|k| k.run_deadline).max().unwrap_or_default();
         let age = LEAST.max(longest.saturating_add(GRACE));
         let (mut left, mut gone) = (Left::default(), Orphan { place: None, objects: 0, bytes: 0, newest: None });
@@ -126,12 +125,22 @@ impl Orphans {
     }
 }
 
+/// Of each id, up to which attempt all have ended. Several Backups can have one id, since anybody may write an imported one:
+/// the one that is furthest from its end counts, and `None`, which is less than any number, is under way.
+fn over(there: &[Known]) -> HashMap<BackupId, Option<u32>> {
+    let mut least = HashMap::new();
+    for (id, over) in there.iter().flat_map(|known| known.ids.iter().map(|id| (*id, known.over))) {
+        least.entry(id).and_modify(|least: &mut Option<u32>| *least = over.min(*least)).or_insert(over);
+    }
+    least
+}
+
 impl Left {
     /// The place of an orphan at which nobody can be at work; else it is counted here.
     fn free(
         &mut self,
         orphan: &Orphan,
-        known: &HashMap<BackupId, &Known>,
+        known: &HashMap<BackupId, Option<u32>>,
         now: Timestamp,
         age: Duration,
     ) -> Option<(BackupId, AttemptDir)> {
@@ -139,7 +148,7 @@ impl Left {
             self.strange += 1;
             return None;
         };
-        if known.get(&id).is_some_and(|k| k.over.is_none_or(|over| dir.attempt > over)) {
+        if known.get(&id).is_some_and(|over| over.is_none_or(|over| dir.attempt > over)) {
             self.busy += 1;
             return None;
         }

@@ -26,6 +26,10 @@ pub struct Namespace {
     reports: Mutex<BTreeMap<String, BackupReport>>,
     /// How many Backups may be made; `None`: all.
     quota: Option<usize>,
+    /// Backups that the API server does not take a report of for now.
+    deaf: Vec<String>,
+    /// How often it was asked to make one.
+    asked: Mutex<usize>,
 }
 
 impl Namespace {
@@ -65,6 +69,7 @@ impl Backups for Namespace {
 
     async fn create(&self, id: BackupId, storage: &str) -> Result<Made, Untold> {
         let (name, uid) = (imported_name(id), Uuid::new_v4().to_string());
+        *self.asked.lock().unwrap() += 1;
         let mut known = self.known.lock().unwrap();
         if known.contains_key(&name) {
             return Ok(Made::NotNeeded);
@@ -78,6 +83,9 @@ impl Backups for Namespace {
 
     async fn report(&self, known: &Known, report: &BackupReport) -> Result<(), Untold> {
         assert_eq!(Some(&report.said.run), known.awaited.as_ref());
+        if self.deaf.contains(&known.name) {
+            return Err(Untold::Later("429 too many requests".into()));
+        }
         self.reports.lock().unwrap().insert(known.name.clone(), report.clone());
         self.insert(Known { awaited: None, ..known.clone() });
         Ok(())
@@ -97,6 +105,10 @@ pub async fn two(memory: &Memory, repository: RepositoryId) -> [Catalog; 2] {
 pub fn task(adopt: bool) -> ProbeTask {
     let imports = Some(ImportTask { adopt, sweep: None });
     ProbeTask { subject: subject(), storage: storage(), backups_over: String::new(), imports, swept: None }
+}
+
+fn entries(catalog: &Catalog) -> String {
+    format!("data/{}/{}/entries.jsonl.zst", catalog.id, catalog.attempt)
 }
 
 /// One look of the Job: a probe, and what it does for imported Backups.
@@ -198,6 +210,66 @@ async fn what_kubernetes_refuses_is_said_and_the_storage_serves() {
     assert!(report.warnings.iter().any(|w| w.reason == "AdoptionRefused" && w.message.contains("exceeded quota")));
 }
 
+/// Half of it fits into the quota: what fits is made and told, what was left behind goes, and the rest is not asked for
+/// ten thousand times.
+#[tokio::test]
+async fn a_quota_that_is_used_up_stops_neither_reports_nor_the_sweep() {
+    let (memory, repository) = repository();
+    for _ in 0..20 {
+        two(&memory, repository).await;
+    }
+    let left = "data/01a1fb90-0000-7000-8000-000000000001/1/mo_meta";
+    memory.set(left, "left");
+    memory.date(left, jiff::Timestamp::UNIX_EPOCH - std::time::Duration::from_hours(100));
+    let namespace = Namespace { quota: Some(15), ..Namespace::default() };
+    let refused = |report: &StorageReport| {
+        assert_eq!(report.said.outcome, Outcome::Succeeded);
+        report.warnings.iter().filter(|w| w.reason == "AdoptionRefused" && w.message.contains("exceeded quota")).count()
+    };
+    let report = look(&task(true), &memory, &namespace).await;
+    assert_eq!((report.adoption.clone(), refused(&report)), (adoption(15, 0, 0), 1));
+    namespace.accept();
+    *namespace.asked.lock().unwrap() = 0;
+    let imports = Some(ImportTask { adopt: true, sweep: Some("now".into()) });
+    let report = look(&ProbeTask { imports, ..task(true) }, &memory, &namespace).await;
+    assert_eq!((report.adoption.clone(), refused(&report)), (adoption(0, 15, 0), 1));
+    let tried = *namespace.asked.lock().unwrap();
+    assert!((20..25).contains(&tried), "{tried} of 25");
+    assert_eq!(report.swept.map(|s| (s.attempts, s.token)), Some((1, "now".into())));
+    assert!(memory.get(left).is_none());
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_told_for_now_keeps_nothing_else_back() {
+    let (memory, repository) = repository();
+    let [full, second] = two(&memory, repository).await;
+    let third = two(&memory, repository).await;
+    let namespace = Namespace { deaf: vec![imported_name(full.id)], ..Namespace::default() };
+    namespace.waiting(&full.id.to_string(), "main");
+    namespace.waiting(&second.id.to_string(), "main");
+    let report = look(&task(true), &memory, &namespace).await;
+    assert_eq!((report.said.outcome, report.adoption), (Outcome::Succeeded, adoption(2, 1, 0)));
+    assert!(report.warnings.iter().any(|w| w.reason == "AdoptionRefused" && w.message.contains("429")));
+    assert!(
+        namespace.report(second.id).is_some() && third.iter().all(|c| namespace.names().contains(&imported_name(c.id)))
+    );
+}
+
+/// The probe itself went well: backups can be written.
+#[tokio::test]
+async fn a_store_that_fails_after_the_probe_takes_nothing_from_the_storage() {
+    let (memory, repository) = repository();
+    two(&memory, repository).await;
+    let before = memory.calls().len();
+    look(&ProbeTask { imports: None, ..task(false) }, &memory, &Namespace::default()).await;
+    let calls = memory.calls().len() - before;
+    // The first call that comes after those of a probe alone.
+    memory.fault(memory.calls().len() + calls, Fault::Before, || {});
+    let report = look(&task(true), &memory, &Namespace::default()).await;
+    assert_eq!((report.said.outcome, report.adoption), (Outcome::Succeeded, None));
+    assert!(report.warnings.iter().any(|w| w.reason == "AdoptionRefused"), "{:?}", report.warnings);
+}
+
 #[tokio::test]
 async fn a_foreign_repository_is_adopted_and_nothing_is_written_to_it() {
     let (memory, repository) = repository();
@@ -246,6 +318,21 @@ async fn a_bad_entry_is_counted_and_named_and_hides_no_other(
     assert_eq!(namespace.report(second.id).unwrap().said.reason.as_deref(), Some(reason));
 }
 
+#[rstest]
+#[case::missing(|memory: &Memory, list: &str| assert!(memory.unset(list)))]
+#[case::cut_off(|memory: &Memory, list: &str| memory.set(list, "x"))]
+#[tokio::test]
+async fn a_backup_without_its_entry_list_is_refused(#[case] spoil: fn(&Memory, &str)) {
+    let (memory, repository) = repository();
+    let [full, second] = two(&memory, repository).await;
+    spoil(&memory, &entries(&second));
+    let namespace = Namespace::default();
+    namespace.waiting(&full.id.to_string(), "main");
+    namespace.waiting(&second.id.to_string(), "main");
+    assert_eq!(look(&task(false), &memory, &namespace).await.adoption, adoption(0, 1, 1));
+    assert_eq!(namespace.report(second.id).unwrap().said.reason.as_deref(), Some("RepositoryDamaged"));
+}
+
 #[tokio::test]
 async fn a_name_that_is_none_does_nothing_to_a_terminal() {
     let (memory, repository) = repository();
@@ -268,10 +355,12 @@ async fn ten_thousand_backups_are_adopted_and_looked_up() {
     const MANY: usize = 10_000;
     let (memory, repository) = repository();
     let [full, _] = two(&memory, repository).await;
+    let list = memory.get(&entries(&full)).unwrap();
     for _ in 2..MANY {
         let id = BackupId::fresh();
         let sources = vec![mo_backup::plan::Source { backup: id, ..full.sources[0].clone() }];
         let catalog = Catalog { id, sources, ..full.clone() };
+        memory.set(&entries(&catalog), list.clone());
         memory.set(&format!("catalog/{id}.json"), serde_json::to_vec(&catalog).unwrap());
     }
     let namespace = Namespace::default();

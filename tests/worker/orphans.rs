@@ -82,6 +82,23 @@ async fn only_what_nobody_can_be_writing_goes(
     assert_eq!(result.message.contains("left 1"), !goes, "{}", result.message);
 }
 
+/// Anybody may write an imported Backup with the id of one that runs.
+#[tokio::test]
+async fn a_second_backup_of_the_id_hides_no_attempt() {
+    for (over, goes) in [(None, false), (Some(1), false), (Some(2), true)] {
+        for names in [["a", "b"], ["b", "a"]] {
+            let (memory, _) = repository();
+            left_by_an_attempt(&memory, ID, "2", Some(2600));
+            let namespace = Namespace::default();
+            for (name, over) in names.into_iter().zip([over, Some(u32::MAX)]) {
+                namespace.insert(Known { name: name.into(), ..backup(&[ID], over, 24) });
+            }
+            let result = swept(&memory, &namespace).await;
+            assert_eq!(result.attempts, i64::from(goes), "{over:?} {names:?}: {}", result.message);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_another_backup_holds_and_what_is_not_ours_stays() {
     let (memory, repository) = repository();

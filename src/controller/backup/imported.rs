@@ -27,7 +27,7 @@ pub(super) struct Asked {
 /// What to do about an imported Backup that nobody deletes.
 pub(super) fn decide(seen: &Observed, imported: &Imported, mut draft: BackupDraft, asked: Asked) -> BackupDecision {
     match draft.status.phase {
-        Some(BackupPhase::Completed) => return held(seen, draft.restamped()),
+        Some(BackupPhase::Completed) if !asked.retry => return held(seen, draft.restamped()),
         Some(BackupPhase::Failed) if !asked.retry => return draft.restamped().then(Requeue::OnChange),
         None
         | Some(
@@ -36,6 +36,7 @@ pub(super) fn decide(seen: &Observed, imported: &Imported, mut draft: BackupDraf
             | BackupPhase::Running
             | BackupPhase::Retrying
             | BackupPhase::Suspended
+            | BackupPhase::Completed
             | BackupPhase::Failed
             | BackupPhase::Deleting,
         ) => {}

@@ -8,7 +8,7 @@ use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use super::{Users, observe::Observed};
 use crate::{
     api::{
-        AccessMode, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION, Reason,
+        AccessMode, Adopt, AttemptRecord, BackupStorage, BackupStoragePhase, ConditionType, RETRY_ANNOTATION, Reason,
         RunStatus, SWEEP_ORPHANS_ANNOTATION, StorageReport, Warning,
     },
     controller::{
@@ -22,6 +22,11 @@ use crate::{
 
 /// Limits of a probe. It writes no progress, so that silence means nothing.
 const LIMITS: Limits = Limits { start: Duration::from_mins(5), run: Duration::from_mins(5), stall: None };
+/// The same where imported Backups are dealt with or orphans removed: the one asks for each of them, the other for each object.
+const LONG: Limits = Limits { run: HOUR, ..LIMITS };
+/// Characters of a token of mo-backup.io/sweep-orphans that count: it goes into the environment of a Pod, and an annotation
+/// can be longer than that may be.
+const TOKEN: usize = 64;
 /// The longest wait between two probes of a storage that is not ready.
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -134,9 +139,20 @@ fn asked(storage: &BackupStorage) -> Option<&String> {
 }
 
 /// A token of mo-backup.io/sweep-orphans that was not acted on.
-fn asked_to_sweep(storage: &BackupStorage) -> Option<&String> {
+fn asked_to_sweep(storage: &BackupStorage) -> Option<String> {
     let handled = storage.status.as_ref().and_then(|s| s.run.handled_requests.as_ref()?.sweep_orphans.as_ref());
-    decision::asked(&storage.metadata, SWEEP_ORPHANS_ANNOTATION, handled)
+    let token = decision::asked(&storage.metadata, SWEEP_ORPHANS_ANNOTATION, None)?;
+    Some(token.chars().take(TOKEN).collect()).filter(|token| handled != Some(token))
+}
+
+/// The limits of the probe. Those of whatever an open one can be doing: what it was made for may be done meanwhile.
+fn limits(seen: &Observed) -> Limits {
+    let adopts = match seen.storage.spec.adopt {
+        Adopt::All => true,
+        Adopt::None => false,
+    };
+    let long = adopts || seen.users.imported > 0 || asked_to_sweep(&seen.storage).is_some();
+    if long { LONG } else { LIMITS }
 }
 
 /// Puts a probe on record and makes its Job. A storage that was ready stays so meanwhile, unless its spec has changed.
@@ -184,14 +200,15 @@ fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
     let (users, awaited) = (seen.users.words(), seen.users.awaited > 0);
     let mut task = ProbeTask::for_attempt(storage, users, awaited, number)?;
     if let Some(token) = asked_to_sweep(storage) {
-        task.imports.get_or_insert_default().sweep = Some(token.clone());
+        task.imports.get_or_insert_default().sweep = Some(token);
     }
     let task = Task::Probe(Box::new(task));
+    let limits = limits(seen);
     let plan = JobPlan {
         task: &task,
         options: &storage.spec.job,
         image: &seen.image,
-        deadline: LIMITS.start + LIMITS.run + GRACE + GRACE,
+        deadline: limits.start + limits.run + GRACE + GRACE,
         cluster: None,
         storage: Some(&storage.spec),
         staging: None,
@@ -205,8 +222,8 @@ fn job(seen: &Observed, attempt: i32) -> Result<Job, InvalidSpec> {
 fn under_way(seen: &Observed, mut draft: StorageDraft, record: &AttemptRecord) -> StorageDecision {
     let fence = fence(&seen.storage, record.number);
     let report = seen.storage.status.as_ref().and_then(|s| s.report.as_ref()).filter(|r| r.said.run == fence);
-    let open =
-        Open { record, run: &fence, heard: report.is_some(), heartbeat: None, workers: &seen.workers, limits: LIMITS };
+    let (workers, limits) = (&seen.workers, limits(seen));
+    let open = Open { record, run: &fence, heard: report.is_some(), heartbeat: None, workers, limits };
     let stage = open.stage(draft.now);
     note(&mut draft, &open);
     match stage {

@@ -19,11 +19,14 @@ pub struct Users {
     pub busy: bool,
     /// Imported Backups that a probe is to look up.
     pub awaited: usize,
+    /// Imported Backups.
+    pub imported: usize,
 }
 
 impl Users {
     /// Adds a Backup.
     pub fn add(&mut self, backup: &Backup) {
+        self.imported += usize::from(backup.spec.imported.is_some());
         let Some(status) = &backup.status else { return };
         self.awaited += usize::from(is_awaited(backup));
         self.busy |= open_record(&status.run).is_some();

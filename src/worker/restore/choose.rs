@@ -16,12 +16,15 @@ use crate::{
     task::Choice,
     worker::{
         Failure,
+        inventory::plain,
         report::{Findings, at_time},
     },
 };
 
 /// Names that are told of those that cannot be read.
 const NAMED: usize = 5;
+/// The longest version and identity of a server that a report takes.
+const SAID: usize = 64;
 
 /// A backup to be restored.
 pub(super) struct Chosen {
@@ -52,8 +55,9 @@ impl Chosen {
         Self {
             name: catalog.id.to_string(),
             list: catalog.entries.lines_sha256,
-            server_version: Some(catalog.cluster.matrixone.clone()),
-            server_identity: Some(catalog.cluster.identity.clone()),
+            // Whoever writes to the bucket chooses them, and a report with longer ones would be refused.
+            server_version: Some(plain(&catalog.cluster.matrixone, SAID)),
+            server_identity: Some(plain(&catalog.cluster.identity, SAID)),
             at: catalog.backup_ts.physical,
             bytes: Bytes::Listed(Box::new(catalog)),
         }

@@ -99,6 +99,22 @@ fn what_is_not_there_fails_until_it_is_asked_for_again(#[case] told: Value, #[ca
     assert!(again.status.run.end_time.is_none());
 }
 
+/// Its data may have been damaged or removed by somebody since.
+#[test]
+fn what_was_found_is_doubted_when_a_person_does() {
+    let first = decided(backup(Value::Null, |_| {}), true);
+    let done = decided(backup(after(&first, report("u-0", "Succeeded", ID)), |_| {}), true);
+    let ask = |o: &mut Value| o["metadata"]["annotations"] = json!({"mo-backup.io/retry": "1"});
+    let asked = decided(backup(after(&done, report("u-0", "Succeeded", ID)), ask), true);
+    assert_eq!((asked.status.phase, asked.status.run.run.as_deref()), (Some(BackupPhase::Pending), Some("u-0.1")));
+    assert_eq!(says(&asked, "Complete").0, "False");
+    assert!(is_awaited(&backup(after(&asked, report("u-0", "Succeeded", ID)), ask)));
+    let gone = decided(backup(after(&asked, report("u-0.1", "Failed", ID)), ask), true);
+    assert_eq!((gone.status.phase, says(&gone, "Failed").1), (Some(BackupPhase::Failed), "BackupNotFound".into()));
+    let still = decided(backup(after(&asked, report("u-0.1", "Succeeded", ID)), ask), true);
+    assert_eq!(still.status.phase, Some(BackupPhase::Completed));
+}
+
 #[test]
 fn a_report_of_an_earlier_look_does_not_count() {
     let first = decided(backup(Value::Null, |_| {}), true);

@@ -108,6 +108,50 @@ fn orphans_are_swept_once_for_a_token() {
     assert_eq!(handled(&done).as_deref(), Some("now"));
 }
 
+/// An annotation may be as long as 256 KiB, a variable of a Pod's environment may not.
+#[test]
+fn a_long_token_is_cut_everywhere() {
+    let with = |handled: Option<&str>| {
+        storage(|o| {
+            o["metadata"]["annotations"] = json!({"mo-backup.io/sweep-orphans": "\u{e9}".repeat(200_000)});
+            o["status"] = probed("Ready", 1, "StorageReady");
+            o["status"]["handledRequests"] = json!({"sweepOrphans": handled});
+        })
+    };
+    let decision = decided(with(None), 30);
+    let job = decision.effects.iter().find_map(|e| if let Effect::CreateJob(job) = e { Some(job) } else { None });
+    assert!(serde_json::to_string(job.unwrap()).unwrap().len() < 10_000);
+    assert!(!probes(&decided(with(Some(&"\u{e9}".repeat(64))), 30)), "done already");
+}
+
+#[rstest]
+#[case::plain("None", false, 0, 5)]
+#[case::adopts("All", false, 0, 60)]
+#[case::sweeps("None", true, 0, 60)]
+#[case::looks_up("None", false, 1, 60)]
+fn what_looks_at_every_backup_may_take_longer(
+    #[case] adopt: &str,
+    #[case] sweeps: bool,
+    #[case] imported: usize,
+    #[case] minutes: u64,
+) {
+    let storage = storage(|o| {
+        o["spec"]["adopt"] = json!(adopt);
+        if sweeps {
+            o["metadata"]["annotations"] = json!({"mo-backup.io/sweep-orphans": "now"});
+        }
+    });
+    // All of them were told by the probe that is under way.
+    let users = Users { imported, ..Users::default() };
+    let seen = Observed { storage, users, workers: Workers::default(), image: WorkerImage::default() };
+    let run = Duration::from_mins(minutes);
+    assert_eq!(limits(&seen).run, run);
+    let decision = decide(&seen, t(0));
+    let job = decision.effects.iter().find_map(|e| if let Effect::CreateJob(job) = e { Some(job) } else { None });
+    let deadline = job.and_then(|job| job.spec.as_ref()?.active_deadline_seconds);
+    assert_eq!(deadline, i64::try_from((LIMITS.start + run + GRACE + GRACE).as_secs()).ok());
+}
+
 fn handled(decision: &StorageDecision) -> Option<String> {
     decision.status.run.handled_requests.as_ref()?.sweep_orphans.clone()
 }
