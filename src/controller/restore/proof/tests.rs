@@ -222,7 +222,7 @@ fn a_proof_under_way_is_stopped_when_the_spec_names_another_server() {
     assert!(next.effects.iter().any(|e| matches!(e, Effect::CreateJob(_))), "without a wait: nothing has failed");
 }
 
-/// A place that a server without hk_data has written to is not made good by asking for no proof.
+/// A place that a server without `hk_data` has written to is not made good by asking for no proof.
 #[test]
 fn a_verdict_against_the_place_stands_without_a_cluster() {
     let bad = json!({"outcome": "Failed", "retryable": false, "reason": "IdsRestarted", "message": "id 272514 twice",
