@@ -189,7 +189,9 @@ async fn without_an_object(scene: &Scene<'_>) -> anyhow::Result<()> {
 /// 1.2.4 does not know the other backend, 4.2 does not start with it on these files.
 async fn with_the_wrong_backend(scene: &Scene<'_>) -> anyhow::Result<()> {
     let empty = Empty::prepare()?;
-    restore(scene, "wrong", &empty, empty.port(), json!({"bootDeadline": "90s"})).await?;
+    // A port that nobody else is given meanwhile: that of a server which has ended is free for the next one.
+    let nobody = Empty::prepare()?;
+    restore(scene, "wrong", &empty, nobody.port(), json!({"bootDeadline": "90s"})).await?;
     let mut files = waits(scene, "wrong").await?;
     let mut edited = 0;
     for text in files.values_mut().filter(|text| text.contains("backend = \"DISK\"")) {
@@ -200,6 +202,7 @@ async fn with_the_wrong_backend(scene: &Scene<'_>) -> anyhow::Result<()> {
     ensure!(empty.boot(&files, &[]).await.is_err(), "MatrixOne runs with the wrong backend");
     let message = refused(scene, "wrong", "BootDeadlineExceeded").await?;
     ensure!(message.contains("wrong-boot") && message.contains("refused"), "{message}");
+    drop(nobody);
     Ok(())
 }
 
