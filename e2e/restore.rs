@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::matrixone::{Empty, MatrixOne};
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
-use crate::harness::s3::{ACCESS_KEY, Kind, SECRET_KEY};
+use crate::harness::s3::{ACCESS_KEY, Bucket, Kind, SECRET_KEY};
 use crate::harness::trial::Test;
 use crate::scene::{
     PATIENCE, claim, completed, condition, files_below, s3_spec, s3_storage, secrets, staged, storage_ready,
@@ -123,14 +123,23 @@ pub async fn is_right(matrixone: &MatrixOne, expected: &[String]) -> anyhow::Res
     Ok(())
 }
 
-async fn a_lost_server_comes_back_from_each_of_its_backups(rig: &Rig) -> anyhow::Result<()> {
+/// A MatrixOne with two backups in a bucket, and what its tables held at each.
+async fn backed_up<'r>(
+    rig: &'r Rig,
+    name: &str,
+) -> anyhow::Result<(Namespace<'r>, Bucket, MatrixOne, [Vec<String>; 2])> {
     rig.product().await?;
-    let namespace = Namespace::create(rig.cluster().await?, "restore").await?;
+    let namespace = Namespace::create(rig.cluster().await?, name).await?;
     secrets(&namespace).await?;
     let bucket = s3_storage(&namespace, rig.s3(Kind::Versitygw).await?, &namespace.name.clone()).await?;
     storage_ready(&namespace).await?;
-    let lost = MatrixOne::start().await?;
-    let at = two_backups(&namespace, &lost).await?;
+    let matrixone = MatrixOne::start().await?;
+    let at = two_backups(&namespace, &matrixone).await?;
+    Ok((namespace, bucket, matrixone, at))
+}
+
+async fn a_lost_server_comes_back_from_each_of_its_backups(rig: &Rig) -> anyhow::Result<()> {
+    let (namespace, bucket, lost, at) = backed_up(rig, "restore").await?;
     lost.stop().await;
     drop(lost);
     let before = bucket.list("").await?;

@@ -20,13 +20,11 @@ pub use backup::{
     Backup, BackupPhase, BackupSpec, BackupStatus, BackupType, Deadlines, DeletionPolicy, Imported, Method, Retry,
     Staging, StagingVolume, VerifyLevel,
 };
-pub use backup_report::{
-    BackupReport, ManifestRef, Outcome, Progress, Said, ServerSeen, TakenType, Verified, Warning, WorkerStatus,
-};
+pub use backup_report::{BackupReport, ManifestRef, Outcome, Progress, Said, ServerSeen, TakenType, Verified, Warning};
 pub use backup_storage::{
     AccessMode, Adopt, Adoption, BackupStorage, BackupStoragePhase, BackupStorageSpec, BackupStorageStatus,
-    Capabilities, ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport,
-    StorageWorkerStatus, Swept, VersioningSeen, VersioningState,
+    Capabilities, ObjectLockSeen, ObjectLockState, RepositorySeen, ServerCredentials, StorageReport, Swept,
+    VersioningSeen, VersioningState,
 };
 pub use cluster::{Address, Cluster, CredentialsSecret, MatrixOneClusterRef, Tls, TlsMode};
 pub use job_options::{JobOptions, RunAs};
@@ -38,7 +36,7 @@ pub use restore::{
     BackupRef, Format, Placement, Proof, RepositorySource, Restore, RestoreMode, RestorePhase, RestoreSource,
     RestoreSourceType, RestoreSpec, RestoreStatus, RestoreTarget, TargetVolume,
 };
-pub use restore_report::{AlreadyRestored, RestorePlan, RestoreProof, RestoreReport, RestoreWorkerStatus};
+pub use restore_report::{AlreadyRestored, RestorePlan, RestoreProof, RestoreReport};
 pub use run_status::{ATTEMPTS_KEPT, AttemptRecord, ConditionType, HandledRequests, Queue, RunStatus, set_condition};
 
 /// API group of all kinds.

@@ -4,23 +4,15 @@ use anyhow::{Context as _, ensure};
 use mo_backup::api::Backup;
 use serde_json::json;
 
-use super::{boot_files, in_place, is_right, restore, two_backups};
-use crate::harness::matrixone::{Empty, MatrixOne};
-use crate::harness::namespace::Namespace;
+use super::{backed_up, boot_files, in_place, is_right, restore};
+use crate::harness::matrixone::Empty;
 use crate::harness::rig::Rig;
-use crate::harness::s3::Kind;
-use crate::scene::{PATIENCE, claim, s3_storage, secrets, storage_ready};
+use crate::scene::{PATIENCE, claim};
 
 /// What the deleted one shares with the other stays in the bucket, what it had alone goes; and a MatrixOne boots from the
 /// other with the values of then.
 pub async fn an_incremental_comes_back_without_its_base(rig: &Rig) -> anyhow::Result<()> {
-    rig.product().await?;
-    let namespace = Namespace::create(rig.cluster().await?, "base-deleted").await?;
-    secrets(&namespace).await?;
-    let bucket = s3_storage(&namespace, rig.s3(Kind::Versitygw).await?, &namespace.name.clone()).await?;
-    storage_ready(&namespace).await?;
-    let lost = MatrixOne::start().await?;
-    let at = two_backups(&namespace, &lost).await?;
+    let (namespace, bucket, lost, at) = backed_up(rig, "base-deleted").await?;
     // Not dropped: the removal empties the staging folder that it shared with its backups.
     lost.stop().await;
 

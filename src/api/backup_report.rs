@@ -4,18 +4,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The part of `.status` that the worker writes, and all it may write.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct WorkerStatus {
-    /// What came of the attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub report: Option<BackupReport>,
-    /// How far it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-}
-
 /// What one attempt ended with.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -182,6 +170,16 @@ pub struct Warning {
     pub reason: String,
     /// The same in words.
     pub message: String,
+}
+
+impl Warning {
+    /// What is said, and what warnings add to it, as one line.
+    #[must_use]
+    pub fn added(message: &str, warnings: &[Self]) -> String {
+        warnings.iter().fold(message.to_owned(), |text, warning| {
+            format!("{}. {}", text.trim_end_matches('.'), warning.message.trim_end_matches('.'))
+        })
+    }
 }
 
 /// How far the attempt is. Written at most every ten seconds.

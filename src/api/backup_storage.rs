@@ -134,15 +134,6 @@ pub enum BackupStoragePhase {
     Failed,
 }
 
-/// The part of `.status` that the probe writes, and all it may write.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StorageWorkerStatus {
-    /// What the probe found.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub report: Option<StorageReport>,
-}
-
 /// What a probe found. Written by the probe alone.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -147,15 +147,3 @@ pub struct RestoreProof {
     #[schemars(length(max = 16))]
     pub warnings: Vec<Warning>,
 }
-
-/// The part of `.status` that a restoring worker writes, and all it may write.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoreWorkerStatus {
-    /// What came of the attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub report: Option<RestoreReport>,
-    /// How far it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<super::Progress>,
-}

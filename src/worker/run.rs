@@ -178,13 +178,7 @@ async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
 /// The Backups of the task's namespace, if it has to do with them.
 async fn backups(task: &ProbeTask) -> Option<OfNamespace> {
     task.imports.as_ref()?;
-    match kube::Client::try_default().await {
-        Ok(client) => Some(OfNamespace::new(client, &task.subject.namespace)),
-        Err(error) => {
-            tracing::error!(%error, "failed to find the API server");
-            None
-        }
-    }
+    Some(OfNamespace::new(client().await?, &task.subject.namespace))
 }
 
 async fn reporter(kind: &str, subject: &Subject) -> Option<Arc<dyn Reporter>> {
@@ -193,13 +187,12 @@ async fn reporter(kind: &str, subject: &Subject) -> Option<Arc<dyn Reporter>> {
 }
 
 async fn kubernetes(kind: &str, subject: &Subject) -> Option<Kubernetes> {
-    match kube::Client::try_default().await {
-        Ok(client) => Some(Kubernetes::new(client, kind, subject.clone())),
-        Err(error) => {
-            tracing::error!(%error, "failed to find the API server");
-            None
-        }
-    }
+    Some(Kubernetes::new(client().await?, kind, subject.clone()))
+}
+
+async fn client() -> Option<kube::Client> {
+    let found = kube::Client::try_default().await;
+    found.inspect_err(|error| tracing::error!(%error, "failed to find the API server")).ok()
 }
 
 /// The time of day of this machine.

@@ -8,7 +8,7 @@ use super::{
     plan::{self, Needs, fence, open},
 };
 use crate::{
-    api::{AttemptRecord, BackupPhase, BackupReport, ConditionType, Reason},
+    api::{AttemptRecord, BackupPhase, BackupReport, ConditionType, Reason, Warning},
     controller::{
         course::{self, Hope, POLL, Phases, Sequel, Step, failed},
         decision::{Requeue, Standing},
@@ -102,11 +102,8 @@ fn verified(draft: &mut BackupDraft, report: Option<&BackupReport>) {
         draft.condition(ConditionType::Verified, false, Reason::NotVerifiedYet, "the worker reported no check");
         return;
     };
-    let mut message = format!("{} objects in place, {} read back and compared", checked.present, checked.hashed);
-    for warning in &report.warnings {
-        message.push_str(". ");
-        message.push_str(&warning.message);
-    }
+    let message = format!("{} objects in place, {} read back and compared", checked.present, checked.hashed);
+    let message = Warning::added(&message, &report.warnings);
     let limited = report.warnings.iter().any(|w| w.reason == Reason::ServerMaySkipObjects.as_str());
     let reason = if limited { Reason::ServerMaySkipObjects } else { Reason::Verified };
     draft.condition(ConditionType::Verified, true, reason, &message);

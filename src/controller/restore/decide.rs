@@ -8,8 +8,8 @@ use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use super::{Boot, boot, observe::Observed, proof};
 use crate::{
     api::{
-        AttemptRecord, BackupPhase, CANCEL_ANNOTATION, ConditionType, RETRY_ANNOTATION, Reason, Restore, RestoreMode,
-        RestorePhase, RestoreReport, Said,
+        AttemptRecord, BackupPhase, CANCEL_ANNOTATION, ConditionType, Progress, RETRY_ANNOTATION, Reason, Restore,
+        RestoreMode, RestorePhase, RestoreReport, Said, Warning,
     },
     controller::{
         course::{self, Hope, POLL, Phases, SOON, Sequel, Step, failed, request},
@@ -191,19 +191,15 @@ fn job(seen: &Observed, backup: Option<BackupId>, attempt: i32) -> Result<Job, I
 fn under_way(seen: &Observed, draft: RestoreDraft, record: AttemptRecord, cancel: bool) -> RestoreDecision {
     let record = course::ordered(record, cancel);
     let fence = course::fence(uid(seen), record.number);
-    let status = seen.restore.status.as_ref();
-    let progress = status.and_then(|s| s.progress.as_ref()).filter(|p| p.run == fence);
-    let open = Open {
-        record: &record,
-        run: &fence,
-        heard: progress.is_some() || report(seen, &fence).is_some(),
-        heartbeat: progress.and_then(|p| course::written(&seen.restore.metadata).or(p.heartbeat.as_ref().map(|t| t.0))),
-        workers: &seen.workers,
-        limits: Limits::of(&seen.restore.spec.deadlines).unwrap_or(Limits::DEFAULT),
-    };
+    let heard = progress(seen, &fence).is_some() || report(seen, &fence).is_some();
+    let limits = Limits::of(&seen.restore.spec.deadlines);
+    let open = opened(seen, &record, &fence, (heard, limits));
     match course::follow(draft, &open, PHASES) {
         Step::Decided(decision) => *decision,
-        Step::Make(draft) => make_again(seen, *draft, record.number),
+        Step::Make(draft) => {
+            let job = source(seen).and_then(|backup| job(seen, backup, record.number).map_err(Obstacle::from));
+            make_again(seen, *draft, PHASES, job)
+        }
         Step::Over(over) => {
             let (draft, record, ending) = *over;
             judged(seen, draft, &record, &ending)
@@ -215,12 +211,34 @@ fn report<'a>(seen: &'a Observed, run: &str) -> Option<&'a RestoreReport> {
     seen.restore.status.as_ref()?.report.as_ref().filter(|r| r.said.run == run)
 }
 
+/// What the worker of this run has last said of its progress.
+pub(super) fn progress<'a>(seen: &'a Observed, run: &str) -> Option<&'a Progress> {
+    seen.restore.status.as_ref()?.progress.as_ref().filter(|p| p.run == run)
+}
+
+/// What is to be known of an open attempt, given whether its worker was heard and its limits.
+pub(super) fn opened<'a>(
+    seen: &'a Observed,
+    record: &'a AttemptRecord,
+    run: &'a str,
+    (heard, limits): (bool, Result<Limits, InvalidSpec>),
+) -> Open<'a> {
+    let told = |p: &Progress| course::written(&seen.restore.metadata).or(p.heartbeat.as_ref().map(|t| t.0));
+    let heartbeat = progress(seen, run).and_then(told);
+    Open { record, run, heard, heartbeat, workers: &seen.workers, limits: limits.unwrap_or(Limits::DEFAULT) }
+}
+
 /// The attempt is on record and its Job was never made: a crash came between, or Kubernetes refused it.
-fn make_again(seen: &Observed, draft: RestoreDraft, attempt: i32) -> RestoreDecision {
-    match source(seen).and_then(|backup| job(seen, backup, attempt).map_err(Obstacle::from)) {
-        Ok(job) => course::make(course::unless_refused(draft, RestorePhase::Copying, Reason::Starting), job),
+pub(super) fn make_again(
+    seen: &Observed,
+    draft: RestoreDraft,
+    phases: Phases<RestorePhase>,
+    job: Result<Job, Obstacle>,
+) -> RestoreDecision {
+    match job {
+        Ok(job) => course::make(course::unless_refused(draft, phases.running, Reason::Starting), job),
         Err(Obstacle::Passing(reason, message)) => {
-            draft.say(RestorePhase::Pending, Standing::Moving, reason, &message).then(Requeue::After(POLL))
+            draft.say(phases.pending, Standing::Moving, reason, &message).then(Requeue::After(POLL))
         }
         Err(Obstacle::Permanent(reason, message)) => ended_badly(seen, draft, Hope::None, reason, &message),
     }
@@ -334,8 +352,7 @@ pub(super) fn at_rest(seen: &Observed, mut draft: RestoreDraft, report: &Restore
         ),
     };
     draft.status.run.end_time = Some(Time(draft.now));
-    let warnings = report.warnings.iter().map(|w| format!(". {}", w.message.trim_end_matches('.')));
-    let message = format!("{message}{}", warnings.collect::<String>());
+    let message = Warning::added(&message, &report.warnings);
     draft.say(RestorePhase::InPlace, Standing::Done, reason, &message).then(Requeue::OnChange)
 }
 

@@ -4,17 +4,20 @@ use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    decide::{BACKSTOP, Obstacle, RestoreDecision, RestoreDraft, at_rest, between, ended_badly, retry, uid},
+    decide::{
+        BACKSTOP, Obstacle, RestoreDecision, RestoreDraft, at_rest, between, ended_badly, make_again, opened, progress,
+        retry, uid,
+    },
     observe::Observed,
 };
 use crate::{
-    api::{AttemptRecord, ConditionType, Reason, RestorePhase, RestoreProof, RestoreReport, Said},
+    api::{AttemptRecord, ConditionType, Reason, RestorePhase, RestoreProof, RestoreReport, Said, Warning},
     controller::{
         address::{self, Unknown},
         course::{self, Hope, POLL, Phases, Step},
         decision::{Requeue, Standing},
         job::{JobPlan, proof_name},
-        run::{Ending, GRACE, Limits, Open, Stage, Verdict, judge},
+        run::{Ending, GRACE, Limits, Stage, Verdict, judge},
     },
     plan::Digest,
     task::{InvalidSpec, ProofTask, Task, WAITING_FOR_BOOT, boot_deadline},
@@ -137,22 +140,13 @@ pub(super) fn under_way(
 ) -> RestoreDecision {
     let record = course::ordered(record, cancel);
     let fence = course::fence(uid(seen), record.number);
-    let status = seen.restore.status.as_ref();
-    let progress = status.and_then(|s| s.progress.as_ref()).filter(|p| p.run == fence);
-    let said = said(seen, &fence);
+    let (progress, said) = (progress(seen, &fence), said(seen, &fence));
     let began = |step: &str| step != WAITING_FOR_BOOT && step != "starting";
     let booted = said.is_some_and(|p| p.booted_time.is_some()) || progress.is_some_and(|p| began(&p.step));
     if booted {
         draft.condition(ConditionType::Booted, true, Reason::Proving, "MatrixOne answers");
     }
-    let open = Open {
-        record: &record,
-        run: &fence,
-        heard: progress.is_some() || said.is_some(),
-        heartbeat: progress.and_then(|p| course::written(&seen.restore.metadata).or(p.heartbeat.as_ref().map(|t| t.0))),
-        workers: &seen.workers,
-        limits: limits(seen).unwrap_or(Limits::DEFAULT),
-    };
+    let open = opened(seen, &record, &fence, (progress.is_some() || said.is_some(), limits(seen)));
     let phases = if booted { PROVES } else { WAITS };
     if is_outdated(seen, &record) && record.reason.is_none() && !matches!(open.stage(draft.now), Stage::Over(_)) {
         let message = Reason::ProofOutdated.meaning();
@@ -161,7 +155,11 @@ pub(super) fn under_way(
     }
     match course::follow(draft, &open, phases) {
         Step::Decided(decision) => *decision,
-        Step::Make(draft) => make_again(seen, *draft, record.number),
+        Step::Make(draft) => {
+            let gone = || Obstacle::Permanent(Reason::Internal, "the report of what was restored is gone".into());
+            let job = restored(seen).ok_or_else(gone).and_then(|report| job(seen, report, record.number));
+            make_again(seen, *draft, WAITS, job)
+        }
         Step::Over(over) => {
             let (draft, record, ending) = *over;
             judged(seen, draft, &record, &ending)
@@ -171,18 +169,6 @@ pub(super) fn under_way(
 
 fn said<'a>(seen: &'a Observed, run: &str) -> Option<&'a RestoreProof> {
     seen.restore.status.as_ref()?.proof.as_ref().filter(|proof| proof.said.run == run)
-}
-
-/// The attempt is on record and its Job was never made: a crash came between, or Kubernetes refused it.
-fn make_again(seen: &Observed, draft: RestoreDraft, attempt: i32) -> RestoreDecision {
-    let gone = || Obstacle::Permanent(Reason::Internal, "the report of what was restored is gone".into());
-    match restored(seen).ok_or_else(gone).and_then(|report| job(seen, report, attempt)) {
-        Ok(job) => course::make(course::unless_refused(draft, RestorePhase::WaitingForBoot, Reason::Starting), job),
-        Err(Obstacle::Passing(reason, message)) => {
-            draft.say(RestorePhase::WaitingForBoot, Standing::Moving, reason, &message).then(Requeue::After(POLL))
-        }
-        Err(Obstacle::Permanent(reason, message)) => ended_badly(seen, draft, Hope::None, reason, &message),
-    }
 }
 
 /// The worker is over: what did it find?
@@ -242,13 +228,12 @@ fn proven(seen: &Observed, mut draft: RestoreDraft, proof: &RestoreProof) -> Res
             many => format!("accounts {}", many.join(", ")),
         }
     );
-    let warnings = proof.warnings.iter().map(|w| format!(". {}", w.message.trim_end_matches('.')));
     let message = format!(
-        "MatrixOne {} at {} runs on the restored data, gives no id twice, and {read}{}",
+        "MatrixOne {} at {} runs on the restored data, gives no id twice, and {read}",
         proof.server_version.as_deref().unwrap_or("of an unknown version"),
         place(seen),
-        warnings.collect::<String>()
     );
+    let message = Warning::added(&message, &proof.warnings);
     draft.condition(ConditionType::Booted, true, Reason::Proven, "MatrixOne answered");
     draft.condition(ConditionType::Proven, true, Reason::Proven, &read);
     draft.say(RestorePhase::Completed, Standing::Done, Reason::Proven, &message).then(Requeue::OnChange)
