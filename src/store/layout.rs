@@ -83,10 +83,11 @@ impl Key {
         Self(format!("{path}/{rest}"))
     }
 
-    /// A file in a folder that MatrixOne or `mo_br` has written a backup to. Both come from what was checked.
+    /// A file in a folder that MatrixOne or `mo_br` has written a backup to; the empty one is the place itself. Both come
+    /// from what was checked.
     #[must_use]
     pub fn foreign(folder: &str, path: &str) -> Self {
-        Self(format!("{folder}/{path}"))
+        if folder.is_empty() { Self(path.into()) } else { Self(format!("{folder}/{path}")) }
     }
 
     /// A key that a listing returned.

@@ -10,7 +10,7 @@ use super::{Error, Failure, Key, Listed, Objects, Prefix, framing};
 use crate::plan::{Entry, Source};
 
 /// Faults that are told of all.
-const NAMED: usize = 5;
+pub const NAMED: usize = 20;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Presence {
     pub faults: u64,
     /// The first of them.
     pub first: Vec<Fault>,
-    /// The first of those whose object lies under an earlier backup.
+    /// The first of those that are in another listing than the first: their objects lie under an earlier backup.
     pub of_earlier: Option<Fault>,
 }
 
@@ -52,35 +52,64 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// An object that is looked for in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its key.
+    pub key: Key,
+    /// The listing that has it, by its number. Those of one listing ascend by their keys.
+    pub listing: usize,
+    /// Bytes that it takes, frames included, if that is known.
+    pub stored: Option<u64>,
+    /// Bytes of its content.
+    pub size: u64,
+}
+
 /// Compares the entries (ascending by path) with the listings of all folders that hold their bytes. Constant memory.
 pub async fn present(
     objects: &dyn Objects,
     sources: &[Source],
     entries: impl Stream<Item = Result<Entry, Failure>>,
 ) -> Result<Presence, Failure> {
-    let mut listings: Vec<Listing<'_>> =
-        sources.iter().map(|s| objects.list(&Prefix::attempt(s.backup, s.attempt)).peekable()).collect();
+    let folders: Vec<_> = sources.iter().map(|s| Prefix::attempt(s.backup, s.attempt)).collect();
+    let wanted = entries.map(|entry| entry.and_then(|entry| of_entry(sources, &entry)));
+    // On the heap: it holds the caller's entries, and whoever waits for it holds it.
+    Box::pin(compare(objects, &folders, wanted)).await
+}
+
+fn of_entry(sources: &[Source], entry: &Entry) -> Result<Wanted, Failure> {
+    let no = || Failure::Differs { what: entry.path.clone(), detail: "it lies in no source".into() };
+    let listing = usize::try_from(entry.from).map_err(|_| no())?;
+    let source = sources.get(listing).ok_or_else(no)?;
+    let stored = framing::stored_size(framing::of_path(source.framing, &entry.path), entry.size);
+    let key = Key::object(source.backup, source.attempt, &entry.path);
+    Ok(Wanted { key, listing, stored: Some(stored), size: entry.size })
+}
+
+/// Compares what is wanted with the listings of these folders. Constant memory, and one request for many objects.
+pub async fn compare(
+    objects: &dyn Objects,
+    folders: &[Prefix],
+    wanted: impl Stream<Item = Result<Wanted, Failure>>,
+) -> Result<Presence, Failure> {
+    let mut listings: Vec<Listing<'_>> = folders.iter().map(|folder| objects.list(folder).peekable()).collect();
     let mut presence = Presence::default();
-    let mut entries = pin!(entries);
-    while let Some(entry) = entries.try_next().await? {
-        let at = usize::try_from(entry.from).ok();
-        let place = at.and_then(|n| Some((sources.get(n)?, listings.get_mut(n)?)));
-        let Some((source, listing)) = place else {
-            return Err(Failure::Differs { what: entry.path, detail: "it lies in no source".into() });
+    let mut wanted = pin!(wanted);
+    while let Some(Wanted { key, listing: at, stored, size }) = wanted.try_next().await? {
+        let Some(listing) = listings.get_mut(at) else {
+            return Err(Failure::Differs { what: key.to_string(), detail: "it lies in no folder".into() });
         };
-        let key = Key::object(source.backup, source.attempt, &entry.path);
-        let expected = framing::stored_size(framing::of_path(source.framing, &entry.path), entry.size);
-        let fault = match find(listing, &key).await? {
-            Some(found) if found == expected => {
+        let fault = match (find(listing, &key).await?, stored) {
+            (Some(found), Some(expected)) if found != expected => Fault::Size { key, expected, found },
+            (Some(_), _) => {
                 presence.objects += 1;
-                presence.bytes += entry.size;
+                presence.bytes = presence.bytes.saturating_add(size);
                 continue;
             }
-            Some(found) => Fault::Size { key, expected, found },
-            None => Fault::Missing(key),
+            (None, _) => Fault::Missing(key),
         };
         presence.faults += 1;
-        if entry.from > 0 && presence.of_earlier.is_none() {
+        if at > 0 && presence.of_earlier.is_none() {
             presence.of_earlier = Some(fault.clone());
         }
         if presence.first.len() < NAMED {

@@ -53,7 +53,8 @@ impl Faults {
 }
 
 /// A text that somebody else has written, in one line that does nothing to a terminal.
-pub(super) fn plain(text: &str, most: usize) -> String {
+#[must_use]
+pub fn plain(text: &str, most: usize) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(most).collect()
 }
 

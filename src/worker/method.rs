@@ -61,7 +61,7 @@ pub fn target(task: &BackupTask, keys: Option<&Keys>, attempt: &Prefix) -> Resul
         }
         (Method::Direct, Location::Volume(volume)) => {
             let root = volume.server_path.as_deref().ok_or_else(|| missing("serverPath"))?;
-            Ok(BackupTarget::FileSystem { path: join(&[root.trim_end_matches('/'), &volume.path, below]) })
+            Ok(BackupTarget::FileSystem { path: format!("/{}", join(&[root.trim_matches('/'), &volume.path, below])) })
         }
         (Method::Direct, Location::S3(s3)) => {
             let sent = keys.filter(|_| task.storage.server_credentials == ServerCredentials::FromSecret);

@@ -15,30 +15,33 @@ use crate::{
 
 /// Removes the backup of the task from the repository and from the staging folder. Nothing that another backup needs is
 /// removed; nothing at all, when the repository is not ours.
-pub async fn purge(task: &PurgeTask, places: &Places) -> Result<(), Failure> {
+pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure> {
     if task.storage.read_only {
         let detail = format!("BackupStorage {} is read-only", task.storage.name);
         return Err(Failure::new(Reason::StorageReadOnly, detail));
     }
     let repository = &*places.repository;
     let failed = |e| Failure::of_repository(places.kind, &e);
-    match catalog::marker(repository).await.map_err(failed)? {
+    let purged = match catalog::marker(repository).await.map_err(failed)? {
         Some(marker) => {
             catalog::own(&marker, &task.storage.uid).map_err(failed)?;
-            let Purged { objects, bytes, kept } = catalog::purge(repository, task.id).await.map_err(failed)?;
+            let purged = catalog::purge(repository, task.id).await.map_err(failed)?;
+            let Purged { objects, bytes, kept } = purged;
             tracing::info!(objects, bytes, kept, "removed");
+            purged
         }
         None => {
             let left = first_left(repository, task.id).await.map_err(|e| Failure::of_store(places.kind, &e))?;
             if let Some(left) = left {
                 return Err(unmarked(task, &left));
             }
+            Purged::default()
         }
+    };
+    if let Some(staging) = &places.staging {
+        empty(task.id, staging).await?;
     }
-    match &places.staging {
-        Some(staging) => empty(task.id, staging).await,
-        None => Ok(()),
-    }
+    Ok(purged)
 }
 
 /// Something of the backup that is still there.

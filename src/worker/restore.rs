@@ -5,12 +5,14 @@
 
 mod check;
 mod choose;
+pub(super) mod folder;
 mod foreign;
 mod look;
 mod place;
+mod reading;
 mod said;
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 
@@ -28,6 +30,9 @@ use check::Tags;
 use choose::Chosen;
 use said::{Done, Known};
 
+pub(super) use choose::{Bytes, located};
+pub(super) use foreign::Foreign;
+pub(super) use reading::{Expected, Reading, without_ids};
 pub(super) use said::refused;
 
 /// What a restore works with. The places are bare: the restore itself repeats what may be repeated.
@@ -46,7 +51,9 @@ pub async fn restore(task: &RestoreTask, ports: &RestorePorts, watch: &Watch) ->
     let mut known = Known::default();
     let patient = |objects: &Arc<dyn Objects>| Retrying::new(objects.clone(), ports.patience, watch.token().clone());
     let (source, target) = (patient(&ports.source), patient(&ports.target));
-    let attempt = Attempt { task, source: &source, target: &target, watch };
+    let place = Place::of(&task.storage.location);
+    let reading = Reading { source: &source, place, choice: &task.choice, parallelism: task.parallelism, watch };
+    let attempt = Attempt { task, reading, target: &target, watch };
     // In one task on purpose: when the work hangs, the heartbeat stops too, and the operator notices.
     let result = tokio::select! {
         biased;
@@ -66,14 +73,14 @@ pub async fn restore(task: &RestoreTask, ports: &RestorePorts, watch: &Watch) ->
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
     task: &'a RestoreTask,
-    source: &'a dyn Objects,
+    reading: Reading<'a>,
     target: &'a dyn Objects,
     watch: &'a Watch,
 }
 
 impl Attempt<'_> {
     async fn run(&self, known: &mut Known) -> Result<Done, Failure> {
-        let Self { task, watch, .. } = *self;
+        let Self { task, reading, target: _, watch } = *self;
         self.is_apart()?;
         watch.step("looking at the target");
         let looked = watch.soon(Asked::Store(self.to()), self.look());
@@ -82,13 +89,13 @@ impl Attempt<'_> {
             return Ok(done);
         }
         watch.step("choosing the backup");
-        let mut chosen = watch.race(self.choose(seen.begun(), &mut known.findings)).await??;
+        let mut chosen = watch.race(reading.choose(seen.begun(), &mut known.findings)).await??;
         let mut draft = self.draft(&chosen)?;
         known.restored = Some(draft.clone());
         seen.must_be(&draft)?;
         self.is_approved(draft.hash)?;
         watch.step("checking the presence of every object");
-        (draft.objects, draft.bytes) = watch.race(self.present(&chosen)).await??;
+        (draft.objects, draft.bytes) = watch.race(reading.present(&chosen)).await??;
         known.restored = Some(draft.clone());
         if task.plan_only {
             return Ok(Done::Planned);
@@ -124,13 +131,13 @@ impl Attempt<'_> {
         tags: &Tags,
         (resumed, draft): (bool, &Restored),
     ) -> Result<Carried, Failure> {
-        let Self { task, source, target, watch } = *self;
+        let Self { task, reading, target, watch } = *self;
         watch.step("copying");
         watch.total(draft.objects, draft.bytes);
         let at_once = usize::from(task.parallelism);
         let limits = Limits { at_once, ..Limits::default() }.beside(chosen.memory() + tags.memory());
-        let way = Way { source, target, limits, resumed };
-        let loads = self.loads(chosen).await.map_err(|e| self.source_failure(&e))?;
+        let way = Way { source: reading.source, target, limits, resumed };
+        let loads = self.loads(chosen).await.map_err(|e| reading.source_failure(&e))?;
         let loads = loads.enumerate().map(|(n, load)| match load {
             Ok(load) => Ok(Load { tag: tags.get(n), ..load }),
             Err(e) => Err(Trouble::Source(e)),
@@ -138,20 +145,12 @@ impl Attempt<'_> {
         let moved = Moved::default();
         let carried = tokio::select! {
             carried = transfer::carry(way, loads, &moved, watch.token()) => carried,
-            never = self.follow(&moved) => match never {},
+            never = reading.follow(&moved) => match never {},
         };
         carried.map_err(|trouble| match trouble {
-            Trouble::Source(e) => self.source_failure(&e),
+            Trouble::Source(e) => reading.source_failure(&e),
             Trouble::Target(e) => self.target_failure(&e),
         })
-    }
-
-    /// Shows what has been moved, also of large objects that are not done.
-    async fn follow(&self, moved: &Moved) -> Infallible {
-        loop {
-            self.watch.pause().await;
-            self.watch.seen(moved.objects(), moved.bytes());
-        }
     }
 
     /// What the target will say about itself. Objects and bytes are counted later.
@@ -203,19 +202,8 @@ impl Attempt<'_> {
         }
     }
 
-    fn from(&self) -> Place {
-        Place::of(&self.task.storage.location)
-    }
-
     fn to(&self) -> Place {
         Place::of_target(&self.task.target.location)
-    }
-
-    /// What is wrong with a backup is wrong the next time as well.
-    fn source_failure(&self, failure: &store::Failure) -> Failure {
-        let told = Failure::of_repository(self.from(), failure);
-        let lasting = matches!(told.reason, Reason::ObjectMissing | Reason::ObjectCorrupted);
-        Failure { retryable: told.retryable && !lasting, ..told }
     }
 
     fn target_failure(&self, failure: &store::Failure) -> Failure {
@@ -227,6 +215,8 @@ impl Attempt<'_> {
 fn shown(location: &Location) -> String {
     match location {
         Location::S3(s3) => format!("{} {}/{}", s3.endpoint.as_deref().unwrap_or("AWS"), s3.bucket, s3.prefix),
+        // Without a claim it is a folder of this machine.
+        Location::Volume(volume) if volume.claim.is_empty() => format!("folder /{}", volume.path),
         Location::Volume(volume) => format!("claim {}/{}", volume.claim, volume.path),
     }
 }

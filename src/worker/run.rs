@@ -113,7 +113,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let purged = match files.places(&task.storage, task.staging.as_ref(), &watch).await {
         Ok(places) => {
             let places = places.patient(Patience::default(), watch.token());
-            watch.race(purge::purge(task, &places)).await.and_then(|done| done)
+            watch.race(purge::purge(task, &places)).await.and_then(|done| done).map(|_| ())
         }
         Err(failure) => Err(failure),
     };
@@ -196,7 +196,8 @@ async fn client() -> Option<kube::Client> {
 }
 
 /// The time of day of this machine.
-fn wall() -> Clock {
+#[must_use]
+pub fn wall() -> Clock {
     Arc::new(Timestamp::now)
 }
 

@@ -14,6 +14,9 @@ use crate::{
     },
 };
 
+/// Objects that are named of those that are not as they must be.
+const NAMED: usize = 5;
+
 impl Attempt<'_> {
     /// Checks the backup where it will be restored from. Returns how many objects were read back.
     pub(super) async fn verify(&self, backup: &Assembled) -> Result<u64, Trouble> {
@@ -80,7 +83,7 @@ pub(super) fn judge(first: &[Fault], faults: u64) -> Result<(), Failure> {
         Fault::Missing(_) => Reason::ObjectMissing,
         Fault::Size { .. } => Reason::ObjectCorrupted,
     };
-    let names: Vec<_> = first.iter().map(ToString::to_string).collect();
+    let names: Vec<_> = first.iter().take(NAMED).map(ToString::to_string).collect();
     Err(Failure::new(reason, format!("{} ({faults} objects in all)", names.join(", "))))
 }
 

@@ -39,6 +39,7 @@ pub struct Watch {
     began: Timestamp,
     progress: bool,
     pace: Duration,
+    every: Duration,
     state: Mutex<State>,
     hurry: CancellationToken,
     stop: CancellationToken,
@@ -76,6 +77,7 @@ impl Watch {
             began,
             progress: true,
             pace: PACE,
+            every: BEAT,
             run: run.into(),
             run_deadline,
             stall_deadline,
@@ -92,6 +94,12 @@ impl Watch {
     #[must_use]
     pub fn with_pace(self, pace: Duration) -> Self {
         Self { pace, ..self }
+    }
+
+    /// Tells progress more or less often than every ten seconds.
+    #[must_use]
+    pub fn with_beat(self, every: Duration) -> Self {
+        Self { every, ..self }
     }
 
     /// How long that pause is.
@@ -216,7 +224,7 @@ impl Watch {
 
     /// Reports progress and minds the deadlines, until dropped.
     pub async fn beat(&self) -> Infallible {
-        let every = BEAT.min(self.stall_deadline / 3).max(Duration::from_millis(100));
+        let every = self.every.min(self.stall_deadline / 3).max(Duration::from_millis(100));
         loop {
             self.mind_deadlines();
             match self.tell(None).await {

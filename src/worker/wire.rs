@@ -191,7 +191,9 @@ impl Files {
     }
 }
 
-fn place(s3: &S3Location) -> store::Place {
+/// Where a bucket is and what is sent with every write.
+#[must_use]
+pub fn place(s3: &S3Location) -> store::Place {
     store::Place {
         bucket: s3.bucket.clone(),
         prefix: s3.prefix.clone(),

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Folder, the damage as `museum.rs` calls it, and why a restore is refused.
-const EXHIBITS: [(&str, &str, Reason); 11] = [
+pub const EXHIBITS: [(&str, &str, Reason); 11] = [
     ("missing-object", "object is missing", Reason::ObjectMissing),
     ("missing-object-of-base", "object of the base is missing", Reason::ObjectMissing),
     ("flipped-bit", "bit in an object", Reason::ObjectCorrupted),
@@ -36,9 +36,9 @@ const EXHIBITS: [(&str, &str, Reason); 11] = [
 ];
 
 /// What nothing is wrong with.
-const WHOLE: &str = "whole";
+pub const WHOLE: &str = "whole";
 
-fn museum() -> PathBuf {
+pub fn museum() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/museum")
 }
 

@@ -23,14 +23,14 @@ use super::{
 };
 
 /// Where the folders lie in the repository.
-const FOLDERS: [&str; 2] = ["mo/2026-11-20", "mo/2026-11-21_10:00"];
+pub const FOLDERS: [&str; 2] = ["mo/2026-11-20", "mo/2026-11-21_10:00"];
 
-fn folder(version: &str, kind: &str) -> PathBuf {
+pub fn folder(version: &str, kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples").join(version).join(kind)
 }
 
 /// Files of a folder: path below it, and stored bytes.
-fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
+pub fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
         for path in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
@@ -45,7 +45,7 @@ fn files(root: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-async fn rig(version: &str, format: Format) -> Rig {
+pub async fn rig(version: &str, format: Format) -> Rig {
     let rig = Rig { source: Memory::new(), ..Rig::new(Framing::Raw, format).await };
     for (kind, at) in ["full", "incr"].into_iter().zip(FOLDERS) {
         for (path, content) in files(&folder(version, kind)) {
@@ -59,7 +59,7 @@ fn task(rig: &Rig, folders: &[&str]) -> RestoreTask {
     rig.task(Choice::Paths(folders.iter().map(ToString::to_string).collect()))
 }
 
-fn content(version: &str, kind: &str, path: &str) -> Vec<u8> {
+pub fn content(version: &str, kind: &str, path: &str) -> Vec<u8> {
     let read = std::fs::read(folder(version, kind).join(path)).unwrap();
     if version == "v4.2.0" {
         return read;
@@ -182,6 +182,35 @@ async fn a_wrong_chain_is_refused(#[case] folders: &[&str], #[case] expected: Re
     assert_eq!(report.said.reason.as_deref(), Some(expected.as_str()), "{report:#?}");
     assert!(report.said.message.unwrap().contains(named));
     assert!(rig.target.keys().is_empty());
+}
+
+/// The place itself is the folder: nothing lies beside it.
+#[tokio::test(start_paused = true)]
+async fn the_place_itself_can_be_the_folder() {
+    let rig = Rig { source: Memory::new(), ..Rig::new(Framing::Raw, Format::Raw).await };
+    for (path, content) in files(&folder("v3.0.18", "full")) {
+        rig.source.set(&path, content);
+    }
+    let report = rig.run(&task(&rig, &[""])).await;
+    assert_done(&report);
+    assert!(rig.placed() == expected(&rig, "v3.0.18", "full"));
+    assert!(rig.run(&task(&rig, &[""])).await.already_restored.is_some());
+    assert!(rig.source.unset("mo_meta"));
+    let refused = Rig { target: Memory::new(), ..rig };
+    let report = refused.run(&task(&refused, &[""])).await;
+    assert_eq!(report.said.reason.as_deref(), Some(Reason::BackupIncomplete.as_str()), "{report:#?}");
+    assert!(report.said.message.unwrap().starts_with("mo_meta is missing"));
+}
+
+/// Whether objects are there is asked of listings: one for each folder, whatever it holds.
+#[tokio::test(start_paused = true)]
+async fn presence_is_asked_of_listings() {
+    let rig = rig("v4.2.0", Format::Raw).await;
+    let task = RestoreTask { plan_only: true, ..task(&rig, &FOLDERS) };
+    assert_done(&rig.run(&task).await);
+    let calls = rig.source.calls();
+    assert_eq!(calls.iter().filter(|call| call.starts_with("list ")).count(), 2, "{calls:#?}");
+    assert!(!calls.iter().any(|call| call.contains("/tae/01a1fb")), "{calls:#?}");
 }
 
 /// Objects of which the lists say no digest are read again by the attempt that goes on.

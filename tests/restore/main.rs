@@ -1,9 +1,12 @@
 //! Restores between stores in memory and folders: what comes out, what is refused, and what a crash leaves.
 
 mod base;
+mod check;
+mod check_foreign;
 mod choose;
 mod crash;
 mod exhibits;
+mod folders;
 mod foreign;
 mod happy;
 mod museum;

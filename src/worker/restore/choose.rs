@@ -4,15 +4,11 @@ use std::cmp::Ordering;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 
-use super::{Attempt, foreign::Foreign};
+use super::{foreign::Foreign, reading::Reading};
 use crate::{
     api::Reason,
-    plan::{BackupId, Catalog, Digest, Entry, Placed, RepositoryId, Restored, restored},
-    store::{
-        self, Key, catalog, framing,
-        presence::{self, of_list},
-        transfer::Load,
-    },
+    plan::{BackupId, Catalog, Digest, Entry, Framing, Placed, RepositoryId, Restored, restored},
+    store::{self, Key, catalog, framing, presence::of_list, transfer::Load},
     task::Choice,
     worker::{
         Failure,
@@ -26,8 +22,8 @@ const NAMED: usize = 5;
 /// The longest version and identity of a server that a report takes.
 const SAID: usize = 64;
 
-/// A backup to be restored.
-pub(super) struct Chosen {
+/// A backup to be restored or checked.
+pub(in crate::worker) struct Chosen {
     /// Its id; of one made without us, the path of its last folder.
     pub name: String,
     /// What tells its content from any other.
@@ -43,7 +39,7 @@ pub(super) struct Chosen {
 }
 
 /// Where the bytes of a backup lie.
-pub(super) enum Bytes {
+pub(in crate::worker) enum Bytes {
     /// Where the entry list of a repository says.
     Listed(Box<Catalog>),
     /// In the folders that MatrixOne has written to.
@@ -75,10 +71,14 @@ impl Chosen {
 /// Objects to be restored, ascending by their path.
 pub(super) type Loads<'a> = BoxStream<'a, Result<Load, store::Failure>>;
 
-impl Attempt<'_> {
+impl Reading<'_> {
     /// Chooses. What an earlier attempt has begun with is gone on with, though a newer one may have come.
-    pub(super) async fn choose(&self, begun: Option<&Restored>, findings: &mut Findings) -> Result<Chosen, Failure> {
-        let id = match (&self.task.choice, begun) {
+    pub(in crate::worker) async fn choose(
+        &self,
+        begun: Option<&Restored>,
+        findings: &mut Findings,
+    ) -> Result<Chosen, Failure> {
+        let id = match (self.choice, begun) {
             (Choice::Id(id), _) => Some(*id),
             (Choice::Latest | Choice::Before(_), Some(begun)) => {
                 let id = begun.backup.parse().map_err(|e| Failure::new(Reason::TargetNotEmpty, format!("{e}")))?;
@@ -113,7 +113,7 @@ impl Attempt<'_> {
     }
 
     async fn newest(&self, repository: Option<RepositoryId>, findings: &mut Findings) -> Result<Chosen, Failure> {
-        let before = match &self.task.choice {
+        let before = match self.choice {
             Choice::Before(time) => Some(time.as_nanosecond()),
             Choice::Latest | Choice::Id(_) | Choice::Paths(_) => None,
         };
@@ -138,9 +138,13 @@ impl Attempt<'_> {
         }
     }
 
-    /// What is to be restored. It counts only when the stream has ended: the list's digest is compared at its end.
-    pub(super) async fn loads<'a>(&'a self, chosen: &'a Chosen) -> Result<Loads<'a>, store::Failure> {
-        let (data, hk_data) = (super::placed(&self.task.target.data), super::placed(&self.task.target.hk_data));
+    /// What is to be restored, with the places of the objects and of the file with the ids. It counts only when the
+    /// stream has ended: the list's digest is compared at its end.
+    pub(super) async fn loads<'a>(
+        &'a self,
+        chosen: &'a Chosen,
+        (data, hk_data): (Placed, Placed),
+    ) -> Result<Loads<'a>, store::Failure> {
         match &chosen.bytes {
             Bytes::Listed(catalog) => {
                 let entries = of_list(catalog::entries(self.source, catalog).await?);
@@ -149,33 +153,6 @@ impl Attempt<'_> {
             }
             Bytes::Foreign(foreign) => Ok(foreign.loads((data, hk_data))),
         }
-    }
-
-    /// Whether every object is there with its size: objects and bytes.
-    pub(super) async fn present(&self, chosen: &Chosen) -> Result<(u64, u64), Failure> {
-        match &chosen.bytes {
-            Bytes::Listed(catalog) => self.present_listed(catalog).await,
-            Bytes::Foreign(foreign) => self.present_foreign(foreign).await,
-        }
-    }
-
-    async fn present_listed(&self, catalog: &Catalog) -> Result<(u64, u64), Failure> {
-        let failed = |e| self.source_failure(&e);
-        let entries = of_list(catalog::entries(self.source, catalog).await.map_err(failed)?);
-        let mut hk_data = false;
-        let needed = entries.try_filter(|entry| {
-            self.watch.done(1, entry.size);
-            let part = restored::part(&entry.path);
-            hk_data |= part == restored::Part::HkData;
-            std::future::ready(part != restored::Part::Apart)
-        });
-        let found = presence::present(self.source, &catalog.sources, needed).await.map_err(failed)?;
-        super::check::judge(&found.first, found.faults)?;
-        if !hk_data {
-            let detail = format!("{} names no hakeeper/hk_data", Key::entries(catalog.id, catalog.attempt));
-            return Err(Failure::new(Reason::RepositoryDamaged, detail));
-        }
-        Ok((found.objects, found.bytes))
     }
 }
 
@@ -190,13 +167,18 @@ fn none(oldest: Option<&Catalog>, unreadable: usize) -> Failure {
     Failure::new(Reason::BackupNotFound, nearest)
 }
 
-/// From where to where an entry goes, if it does.
-fn load(catalog: &Catalog, entry: &Entry, placed: (&Placed, &Placed)) -> Result<Option<Load>, store::Failure> {
+/// Where an entry lies, and in which frames.
+pub(in crate::worker) fn located(catalog: &Catalog, entry: &Entry) -> Result<(Key, Framing), store::Failure> {
     let source = usize::try_from(entry.from).ok().and_then(|n| catalog.sources.get(n));
     let no = || store::Failure::Differs { what: entry.path.clone(), detail: "it lies in no source".into() };
     let source = source.ok_or_else(no)?;
-    let from = Key::object(source.backup, source.attempt, &entry.path);
-    let stored = framing::of_path(source.framing, &entry.path);
+    let key = Key::object(source.backup, source.attempt, &entry.path);
+    Ok((key, framing::of_path(source.framing, &entry.path)))
+}
+
+/// From where to where an entry goes, if it does.
+fn load(catalog: &Catalog, entry: &Entry, placed: (&Placed, &Placed)) -> Result<Option<Load>, store::Failure> {
+    let (from, stored) = located(catalog, entry)?;
     Ok(to(&entry.path, placed).map(|(to, placed)| {
         let (size, digest) = (entry.size, entry.sha256);
         Load { from, stored, to, placed, size, digest, tag: None }
@@ -204,7 +186,7 @@ fn load(catalog: &Catalog, entry: &Entry, placed: (&Placed, &Placed)) -> Result<
 }
 
 /// Where a path of a backup goes, if it does, and in which frames.
-pub(super) fn to(path: &str, (data, hk_data): (&Placed, &Placed)) -> Option<(Key, crate::plan::Framing)> {
+pub(super) fn to(path: &str, (data, hk_data): (&Placed, &Placed)) -> Option<(Key, Framing)> {
     match restored::part(path) {
         restored::Part::Data(rest) => Some((Key::placed_below(&data.path, rest), data.framing)),
         restored::Part::HkData => Some((Key::placed(&hk_data.path), hk_data.framing)),

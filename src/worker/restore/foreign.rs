@@ -4,42 +4,48 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Attempt,
-    check::Read,
+    check::Tags,
     choose::{Bytes, Chosen, Loads, to},
+    folder::{self, Folder, damaged, lasting, shown},
+    reading::{Expected, Reading},
 };
 use crate::{
     api::Reason,
-    plan::{Chain, Digest, Entry, Framing, Link, MoMeta, Placed, TaeList, TaeSum, Timestamp},
+    plan::{Chain, Digest, Entry, Framing, Link, Placed},
     store::{
-        self, Key, Tag, framing,
-        presence::Fault,
+        self, Key, Prefix, Tag, framing,
+        presence::{self, Presence, Wanted},
         transfer::{Load, Moved},
     },
     worker::{
         Failure,
-        server_files::{self, Flaw, HK_DATA, ServerFiles},
+        server_files::{Flaw, HK_DATA},
     },
 };
 
-/// Faults that are told of all.
-const NAMED: usize = 5;
+/// Files of the last folder that are read and compared when the backup is chosen: its three lists, and the ids.
+const OWN: u64 = 4;
 
 /// A chain of folders.
-pub(super) struct Foreign {
+pub(in crate::worker) struct Foreign {
     /// The last one first.
     folders: Vec<Folder>,
     chain: Chain,
     hk_data: Entry,
 }
 
-/// A folder as MatrixOne left it.
-struct Folder {
-    path: String,
-    framing: Framing,
-    backup_ts: Timestamp,
-    server_version: Option<String>,
-    list: Digest,
+/// A row of the last folder's list, and where its bytes lie.
+pub(in crate::worker) struct Row {
+    /// Its key.
+    pub key: Key,
+    /// How it is stored.
+    pub framing: Framing,
+    /// What is known of it.
+    pub expected: Expected,
+    /// Bytes of its content as they are listed.
+    pub listed: u64,
+    /// Number of its folder; 0 is the last one.
+    folder: usize,
 }
 
 impl Foreign {
@@ -54,8 +60,24 @@ impl Foreign {
     }
 
     /// Objects and bytes that are restored.
-    fn totals(&self) -> (u64, u64) {
+    pub(in crate::worker) fn totals(&self) -> (u64, u64) {
         self.chain.links().fold((1, self.hk_data.size), |(n, bytes), link| (n + 1, bytes.saturating_add(link.size)))
+    }
+
+    /// Objects that were read and compared with their companions when the backup was chosen, and the bytes of those that
+    /// are not restored.
+    pub(in crate::worker) fn own(&self) -> (u64, u64) {
+        (OWN, self.folders.first().map_or(0, |last| last.words))
+    }
+
+    /// The rows of the last folder's list, ascending by path.
+    pub(in crate::worker) fn rows(&self) -> impl Iterator<Item = Result<Row, Failure>> + '_ {
+        self.chain.links().map(|link| {
+            let (key, framing) = self.key(&link).ok_or_else(|| nowhere(&link))?;
+            let Link { id: _, path: _, folder, size, digest, exact } = link;
+            let expected = Expected { size: exact.then_some(size), digest };
+            Ok(Row { key, framing, expected, listed: size, folder })
+        })
     }
 
     /// What is to be restored. Everything about it must have been found out before.
@@ -77,25 +99,21 @@ impl Foreign {
     }
 }
 
-fn lasting(reason: Reason, detail: impl Into<String>) -> Failure {
-    Failure { retryable: false, ..Failure::new(reason, detail) }
+fn nowhere(link: &Link) -> Failure {
+    Failure::new(Reason::Internal, format!("{} lies in no folder", link.path))
 }
 
-/// What the server's files say wrong, in the words of a restore.
-fn damaged(folder: &str, error: &crate::plan::Error) -> Failure {
-    let told = server_files::incomplete(error);
-    lasting(told.reason, format!("{} (folder {folder})", told.detail))
-}
-
-impl Attempt<'_> {
+impl Reading<'_> {
     /// Reads the lists of a chain of folders, oldest first, and finds out where every object of the last one lies.
     pub(super) async fn foreign(&self, paths: &[String]) -> Result<Chosen, Failure> {
         let mut folders: Vec<Folder> = Vec::new();
         let mut chain = None;
         for path in paths.iter().rev() {
-            let (folder, list) = self.folder(path).await?;
+            let read = folder::read(self.source, path).await;
+            let (folder, list) = read.map_err(|flaw| self.told(path, &flaw))?;
             if let Some(later) = folders.last().filter(|later| later.backup_ts <= folder.backup_ts) {
-                let detail = format!("{path} is not older than {}; give the folders oldest first", later.path);
+                let (path, later) = (shown(path), shown(&later.path));
+                let detail = format!("{path} is not older than {later}; give the folders oldest first");
                 return Err(Failure::new(Reason::InvalidSpec, detail));
             }
             match &mut chain {
@@ -112,12 +130,12 @@ impl Attempt<'_> {
             let detail = format!(
                 "{nowhere} objects that {} needs were copied into none of the folders, first {}; give the full backup and \
                  every incremental one up to it, oldest first",
-                last.path,
+                shown(&last.path),
                 first.join(", ")
             );
             return Err(lasting(Reason::ObjectMissing, detail));
         }
-        let hk_data = self.files(&last.path).small(HK_DATA, last.framing).await;
+        let hk_data = folder::files(self.source, &last.path).small(HK_DATA, last.framing).await;
         let hk_data = hk_data.map_err(|flaw| self.told(&last.path, &flaw))?.entry;
         let mut hasher = Sha256::new();
         for folder in &folders {
@@ -127,88 +145,66 @@ impl Attempt<'_> {
         Ok(Chosen {
             name: last.path.clone(),
             list: Digest(hasher.finalize().into()),
-            server_version: last.server_version.as_ref().map(|v| v.chars().take(64).collect()),
+            server_version: last.server_version.clone(),
             server_identity: None,
             at: last.backup_ts.physical,
             bytes: Bytes::Foreign(Box::new(Foreign { folders, chain, hk_data })),
         })
     }
 
-    fn files<'b>(&'b self, folder: &'b str) -> ServerFiles<'b, impl Fn(&str) -> Key + Sync + 'b> {
-        ServerFiles { objects: self.source, key: move |path: &str| Key::foreign(folder, path) }
-    }
-
-    /// What is wrong with a folder stays wrong; what is wrong with the store need not.
     fn told(&self, folder: &str, flaw: &Flaw) -> Failure {
-        match flaw {
-            Flaw::Store(e) => self.source_failure(&e.clone().into()),
-            Flaw::Content(e) => damaged(folder, e),
-            Flaw::Missing(_) | Flaw::Large(..) | Flaw::Frames(..) | Flaw::Other(..) => {
-                let told = flaw.told(ToString::to_string, |e| self.source_failure(&e.clone().into()), absent);
-                Failure { retryable: false, ..told }
-            }
+        folder::told(folder, flaw, |e| self.source_failure(e))
+    }
+
+    /// Looks by listings alone where every object is, or only those that a restore needs.
+    pub(in crate::worker) async fn present_foreign(&self, foreign: &Foreign, every: bool) -> Result<Presence, Failure> {
+        let below = |folder: &Folder, part| Prefix::placed(Key::foreign(&folder.path, part).as_str());
+        let mut listings: Vec<_> = foreign.folders.iter().map(|folder| below(folder, "tae")).collect();
+        let mut wanted = Vec::new();
+        if let Some(last) = foreign.folders.first().filter(|_| every) {
+            let listing = listings.len();
+            listings.push(below(last, "config"));
+            let mut keys: Vec<_> = last.config.iter().map(|path| Key::foreign(&last.path, path)).collect();
+            keys.sort();
+            wanted.extend(keys.into_iter().map(|key| Ok(Wanted { key, listing, stored: None, size: 0 })));
         }
+        let rows = foreign.rows().map(|row| {
+            let no = |failure: Failure| store::Failure::Differs { what: failure.detail, detail: "no folder".into() };
+            let Row { key, framing, expected, listed, folder } = row.map_err(no)?;
+            self.watch.done(1, listed);
+            let stored = expected.size.map(|size| framing::stored_size(framing, size));
+            Ok(Wanted { key, listing: folder, stored, size: listed })
+        });
+        let found = presence::compare(self.source, &listings, stream::iter(wanted.into_iter().chain(rows))).await;
+        found.map_err(|e| self.source_failure(&e))
     }
 
-    /// Reads what a folder says about itself.
-    async fn folder(&self, path: &str) -> Result<(Folder, TaeList), Failure> {
-        let (folder, sum, list) = self.parts(path).await.map_err(|flaw| self.told(path, &flaw))?;
-        if sum.bytes != list.bytes() {
-            let detail =
-                format!("{path}/tae/tae_list adds up to {} bytes, its tae_sum says {}", list.bytes(), sum.bytes);
-            return Err(lasting(Reason::BackupIncomplete, detail));
+    /// Reads the configuration files of the last folder, and compares each with its companion: of each what is wrong, if
+    /// anything is.
+    pub(in crate::worker) async fn configuration(&self, foreign: &Foreign) -> Result<Vec<Option<String>>, Failure> {
+        let mut found = Vec::new();
+        let Some(last) = foreign.folders.first() else { return Ok(found) };
+        let files = folder::files(self.source, &last.path);
+        for path in &last.config {
+            found.push(match files.small(path, Framing::Raw).await {
+                Ok(_) => None,
+                Err(Flaw::Store(e)) => return Err(self.source_failure(&e.into())),
+                Err(Flaw::Missing(key)) => Some(format!("{key} is missing")),
+                Err(flaw) => Some(self.told(&last.path, &flaw).detail),
+            });
         }
-        Ok((folder, list))
-    }
-
-    async fn parts(&self, path: &str) -> Result<(Folder, TaeSum, TaeList), Flaw> {
-        let files = self.files(path);
-        // Written last: without it the server has not finished.
-        let meta = files.small("mo_meta", Framing::Raw).await?;
-        let MoMeta { server_version, config: _ } = MoMeta::parse(&meta.content)?;
-        let (_, framing) = files.companion("tae/tae_sum").await?;
-        let sum = TaeSum::parse(&files.small("tae/tae_sum", framing).await?.content)?;
-        let (entry, list) = files.list(framing).await?;
-        let (path, backup_ts, list_sha256) = (path.to_owned(), sum.backup_ts, entry.sha256);
-        Ok((Folder { path, framing, backup_ts, server_version, list: list_sha256 }, sum, list))
-    }
-
-    /// Whether every object is in its folder with its size.
-    pub(super) async fn present_foreign(&self, foreign: &Foreign) -> Result<(u64, u64), Failure> {
-        let looks = foreign.chain.links().map(|link| self.fault(foreign, link));
-        let mut faults = stream::iter(looks).buffered(usize::from(self.task.parallelism));
-        let (mut count, mut first) = (0, Vec::new());
-        while let Some(fault) = faults.try_next().await? {
-            count += u64::from(fault.is_some());
-            first.extend(fault.filter(|_| first.len() < NAMED));
-        }
-        super::check::judge(&first, count)?;
-        Ok(foreign.totals())
-    }
-
-    async fn fault(&self, foreign: &Foreign, link: Link) -> Result<Option<Fault>, Failure> {
-        let no = || Failure::new(Reason::Internal, format!("{} lies in no folder", link.path));
-        let (key, framing) = foreign.key(&link).ok_or_else(no)?;
-        let found = self.source.stat(&key).await.map_err(|e| self.source_failure(&e.into()))?;
-        self.watch.done(1, link.size);
-        let expected = framing::stored_size(framing, link.size);
-        Ok(match found {
-            None => Some(Fault::Missing(key)),
-            Some(found) if link.exact && found != expected => Some(Fault::Size { key, expected, found }),
-            Some(_) => None,
-        })
+        Ok(found)
     }
 
     /// Reads the objects: all, or those of which the lists do not say everything. What is found is remembered.
-    pub(super) async fn read_foreign(&self, foreign: &mut Foreign, all: bool) -> Result<Read, Failure> {
-        let mut tags = self.tags(foreign.totals().0, all);
+    pub(super) async fn read_foreign(&self, foreign: &mut Foreign, all: bool, tags: &mut Tags) -> Result<(), Failure> {
         let moved = Moved::default();
         let known = |link: &Link| link.exact && link.digest.is_some();
         let reading = async {
             // The file with the ids comes before them.
             let links = (1..).zip(foreign.chain.links()).filter(|(_, link)| all || !known(link));
             let reads = links.map(|(n, link)| self.read_link(foreign, (n, link), &moved));
-            let mut reads = stream::iter(reads).buffer_unordered(usize::from(self.task.parallelism));
+            let mut reads = stream::iter(reads).buffer_unordered(self.at_once());
             let mut found = Vec::new();
             while let Some((link, size, digest, (n, tag))) = reads.try_next().await? {
                 tags.set(n, tag);
@@ -225,8 +221,7 @@ impl Attempt<'_> {
             let folder = foreign.folders.get(link.folder).map(|f| f.path.clone()).unwrap_or_default();
             foreign.chain.found(&link, size, digest).map_err(|e| damaged(&folder, &e))?;
         }
-        let (objects, bytes) = foreign.totals();
-        Ok(Read { objects, bytes, tags })
+        Ok(())
     }
 
     async fn read_link(
@@ -235,15 +230,9 @@ impl Attempt<'_> {
         (n, link): (usize, Link),
         moved: &Moved,
     ) -> Result<(Link, u64, Digest, (usize, Option<Tag>)), Failure> {
-        let no = || Failure::new(Reason::Internal, format!("{} lies in no folder", link.path));
-        let (key, framing) = foreign.key(&link).ok_or_else(no)?;
-        let ((size, digest), tag) =
-            self.read_one((&key, framing), (link.exact.then_some(link.size), link.digest), moved).await?;
+        let (key, framing) = foreign.key(&link).ok_or_else(|| nowhere(&link))?;
+        let expected = Expected { size: link.exact.then_some(link.size), digest: link.digest };
+        let ((size, digest), tag) = self.read_one((&key, framing), expected, moved).await?;
         Ok((link, size, digest, (n, tag)))
     }
-}
-
-fn absent(key: &Key) -> Failure {
-    let detail = format!("{key} is missing: no BACKUP has finished there, or it is no folder of a backup");
-    lasting(Reason::BackupIncomplete, detail)
 }

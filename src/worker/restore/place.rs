@@ -27,9 +27,9 @@ impl Attempt<'_> {
         self.watch.total(draft.objects, draft.bytes);
         let (data, all) = (Prefix::placed(&draft.plan.data.path), Prefix::all());
         let mut listing = self.target.list(&all).peekable();
-        let mut loads = self.loads(chosen).await.map_err(|e| self.source_failure(&e))?;
+        let mut loads = self.loads(chosen).await.map_err(|e| self.reading.source_failure(&e))?;
         let mut ids = None;
-        while let Some(load) = loads.try_next().await.map_err(|e| self.source_failure(&e))? {
+        while let Some(load) = loads.try_next().await.map_err(|e| self.reading.source_failure(&e))? {
             self.watch.done(1, load.size);
             if load.to.below(&data).is_none() {
                 ids = Some(load);
