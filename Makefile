@@ -19,7 +19,7 @@ help: ## this list
 
 check-machine: ## says plainly which program this machine lacks
 	@missing=
-	for program in $(CARGO) go cc ar git openssl curl setpriv unshare flock setsid mount awk; do
+	for program in $(CARGO) go cc ar git openssl curl setpriv unshare flock setsid mount script stty awk; do
 	  command -v $$program > /dev/null || missing="$$missing $$program"
 	done
 	[ -z "$$missing" ] || { echo "missing on this machine:$$missing (needed: Rust, Go 1.26, a C compiler, git, openssl, curl, util-linux)" >&2; exit 1; }

@@ -7,6 +7,7 @@
 //! * [`task`]: the treaty between the operator and its workers.
 //! * [`controller`]: the operator: looks, decides, acts. Knows Kubernetes; no SQL, no bucket, no Secret.
 //! * [`worker`]: what runs in a Job: SQL and objects; of Kubernetes only the status of its own object.
+//! * [`cli`]: what people type: the flags of `mo_br`, through the rooms below.
 //! * [`metrics`]: what the operator counts.
 //! * [`telemetry`]: how it logs.
 #![cfg_attr(
@@ -24,6 +25,7 @@
 extern crate self as mo_backup;
 
 pub mod api;
+pub mod cli;
 pub mod controller;
 pub mod metrics;
 pub mod plan;

@@ -16,16 +16,17 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use mo_backup::{
     api,
+    cli::{self, Ending, People},
     controller::{job::WorkerImage, operator},
     telemetry, worker,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Backup operator for MatrixOne.
+/// Backups of MatrixOne: the operator of a Kubernetes cluster, and what `mo_br` does without one.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
@@ -35,6 +36,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[command(flatten)]
+    People(Box<People>),
     /// Run the operator.
     Operator(OperatorArguments),
     /// Do one piece of work: what runs in a Job.
@@ -69,12 +72,59 @@ struct OperatorArguments {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().command {
+    let mut program = cli::with_underscores(Arguments::command());
+    let parsed = program.clone().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => return refused(&error),
+    };
+    match arguments.command {
+        Command::People(people) => return run_people(*people, &mut program),
         Command::Operator(options) => run_operator(options)?,
         Command::Worker => return run_worker(),
         Command::Crds => print_crds()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Help and version as they are; of what is wrong, one line.
+fn refused(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        error.print()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        error.print()?;
+        return Ok(ExitCode::from(Ending::Usage as u8));
+    }
+    let text = error.render().to_string();
+    let words = text.split("\n\nUsage:").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    cli::say_error(words.strip_prefix("error: ").unwrap_or(&words));
+    Ok(ExitCode::from(Ending::Usage as u8))
+}
+
+fn run_people(people: People, program: &mut clap::Command) -> anyhow::Result<ExitCode> {
+    if std::env::var_os("RUST_LOG").is_some() {
+        telemetry::start();
+    }
+    encryption();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let ending = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let work = cli::run(people, program, stop.clone());
+        tokio::pin!(work);
+        tokio::select! {
+            ending = &mut work => return anyhow::Ok(ending),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+        Ok(work.await)
+    })?;
+    runtime.shutdown_background();
+    Ok(ExitCode::from(ending as u8))
 }
 
 fn run_worker() -> anyhow::Result<ExitCode> {

@@ -1,0 +1,358 @@
+//! `mo-backup backup`.
+
+use std::{
+    net::IpAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, ValueEnum};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Common, Output,
+    ending::{Ending, Names, Refusal},
+    flags::{PlaceFlags, Repository},
+    index::Index,
+    known,
+    place::{self, Place},
+    progress, screen, secret,
+};
+use crate::{
+    api::{BackupReport, BackupType, Method, Outcome, Reason, TlsMode, VerifyLevel},
+    plan::BackupId,
+    sql::{Encryption, MatrixOne, Version},
+    store::{Key, Keys, Patience, Volume},
+    task::{BackupTask, ClusterTask, Location, StagingTask, Subject, run_name},
+    worker::{self, Failure, Ports, SOON, Staging},
+};
+
+const NAMES: Names = Names { repository: "" };
+
+/// The flags of `backup`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct BackupFlags {
+    /// Host of MatrixOne
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port of MatrixOne
+    #[arg(long, default_value_t = 6001, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// User of account sys
+    #[arg(long, default_value = "dump")]
+    user: String,
+    /// Password, in sight of everybody here [else asked]
+    #[arg(long)]
+    password: Option<String>,
+    #[arg(long, value_name = "FILE", help = "File with the password [else MO_BACKUP_PASSWORD]")]
+    password_file: Option<PathBuf>,
+    /// Encryption of the connection
+    #[arg(long, value_enum, default_value_t = Tls::Preferred, hide_short_help = true)]
+    tls: Tls,
+    /// Authorities to trust with MatrixOne (PEM)
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    tls_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceFlags<Repository>,
+    /// full, incremental, or auto [default: full]
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Taken::Full, hide_possible_values = true, hide_default_value = true)]
+    backup_type: Taken,
+    /// What an incremental backup is based on
+    #[arg(long, value_name = "ID")]
+    base_id: Option<String>,
+    /// Copies at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=511))]
+    parallelism: u16,
+    /// Read objects back: none, one of a hundred, or all
+    #[arg(long, value_enum, default_value_t = Verify::Manifest, hide_short_help = true)]
+    verify: Verify,
+    /// Folder shared with MatrixOne: it need not know S3
+    #[arg(long, value_name = "PATH")]
+    staging: Option<PathBuf>,
+    /// The same folder as MatrixOne sees it [default: the same path]
+    #[arg(long, value_name = "PATH", requires = "staging", hide_short_help = true)]
+    staging_server_path: Option<PathBuf>,
+    /// Send the keys of the store to a MatrixOne before 4.2, whose log can show them
+    #[arg(long, hide_short_help = true)]
+    allow_keys_in_sql: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXAMPLES: &str = "Examples:
+  mo-backup backup --host 127.0.0.1 --port 6001 --user dump --password-file pw \\
+      --backup-dir filesystem --path /backups/prod
+  mo-backup backup --user dump --backup-dir s3 --endpoint http://127.0.0.1:9000 \\
+      --is-minio --bucket backups --filepath prod \\
+      --backup-type incremental --base-id ID
+
+Flags are taken with underscores too, as mo_br writes them. --help shows all.";
+
+/// Encryption of the connection to MatrixOne.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    /// Never.
+    Disabled,
+    /// Where the server offers it.
+    Preferred,
+    /// Always.
+    Required,
+}
+
+/// What is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Taken {
+    /// All objects.
+    Full,
+    /// What changed since the base.
+    Incremental,
+    /// Incremental where a base can be used, else full.
+    Auto,
+}
+
+/// How deep it is checked before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Verify {
+    /// Every object is there with its size.
+    Manifest,
+    /// One of a hundred is read back.
+    Sample,
+    /// All are read back.
+    Full,
+}
+
+/// Takes a backup.
+///
+/// # Errors
+/// When it was not taken.
+pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
+    let base = base(flags)?;
+    let place = Place::of(&flags.place)?;
+    let mut index = Index::open(flags.common.meta_path.as_deref())?;
+    let server = server(flags)?;
+    let id = BackupId::fresh();
+    let failed = |failure: Failure| Refusal::of(&failure, NAMES);
+    let repository = place.open().map_err(failed)?;
+    if let Some(base) = base {
+        let found = repository.stat(&Key::catalog(base)).await;
+        if found.map_err(|e| failed(Failure::of_store(place.kind(), &e)))?.is_none() {
+            let detail = format!("--base-id {base}: the repository has no such backup");
+            return Err(failed(Failure::new(Reason::BaseNotFound, detail)));
+        }
+    }
+    let (method, staging) = way(flags, &place, &server, id).await?;
+    let task = task(flags, (id, base), &place, method, staging.as_ref());
+    let ports = Ports {
+        repository,
+        staging: staging.as_ref().map(Shared::open).transpose().map_err(failed)?,
+        server: Arc::new(server),
+        keys: place.keys.clone(),
+        patience: Patience::default(),
+    };
+    let watch = progress::watch("backup", &task.subject.run, stop);
+    let report = worker::backup(&task, &ports, &watch).await;
+    // The bar goes before anything is said.
+    drop((watch, staging));
+    told(flags, &place, &mut index, &report)
+}
+
+/// Says what came of it.
+fn told(flags: &BackupFlags, place: &Place, index: &mut Index, report: &BackupReport) -> Result<Ending, Refusal> {
+    for warning in &report.warnings {
+        screen::warn(&warning.message);
+    }
+    if report.said.outcome != Outcome::Succeeded {
+        return Err(Refusal::of_said(&report.said, NAMES));
+    }
+    if let Err(refusal) = index.remember(&place.location) {
+        screen::warn(&format!("the backup is there, and the index does not know its repository: {}", refusal.message));
+    }
+    let id = report.id.as_deref().unwrap_or_default();
+    let text = match flags.common.output {
+        Output::Table => format!("Backup ID\n    {id}\n"),
+        Output::Json => {
+            let told = serde_json::json!({"location": place.location, "report": report});
+            format!("{}\n", serde_json::to_string_pretty(&told).map_err(|e| Refusal::usage(e.to_string()))?)
+        }
+    };
+    screen::print(&text)?;
+    Ok(Ending::Done)
+}
+
+fn base(flags: &BackupFlags) -> Result<Option<BackupId>, Refusal> {
+    match (flags.backup_type, &flags.base_id) {
+        (Taken::Full, Some(_)) => Err(Refusal::usage("--base-id goes with --backup-type incremental")),
+        (Taken::Incremental, None) => {
+            Err(Refusal::usage("--backup-type incremental needs --base-id; with --backup-type auto the base is found"))
+        }
+        (Taken::Full | Taken::Auto, None) => Ok(None),
+        (Taken::Incremental | Taken::Auto, Some(id)) => known::id(id).map(Some),
+    }
+}
+
+fn server(flags: &BackupFlags) -> Result<MatrixOne, Refusal> {
+    if flags.host.is_empty() || flags.host.contains(['/', ' ', '@']) {
+        return Err(Refusal::usage(format!("--host {:?} is no name and no address of a host", flags.host)));
+    }
+    Ok(MatrixOne {
+        host: flags.host.clone(),
+        port: flags.port,
+        user: flags.user.clone(),
+        encryption: match flags.tls {
+            Tls::Disabled => Encryption::Disabled,
+            Tls::Preferred => Encryption::Preferred,
+            Tls::Required => Encryption::Required,
+        },
+        authorities: place::authorities("--tls-ca-file", flags.tls_ca_file.as_deref())?,
+        server_name: None,
+        // Last, because it may be asked for.
+        password: secret::password(flags.password.as_deref(), flags.password_file.as_deref())?,
+    })
+}
+
+/// A folder shared with MatrixOne.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    server_path: String,
+    /// Made for this backup, and removed with it.
+    own: bool,
+}
+
+impl Shared {
+    fn open(&self) -> Result<Staging, Failure> {
+        let volume = Volume::open(&self.path, "").map_err(|e| Failure::of_store(worker::Place::Staging, &e))?;
+        Ok(Staging { objects: Arc::new(volume), folder: self.path.clone() })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if !self.own {
+            return;
+        }
+        // Empty folders only: what the worker could not remove, it has told.
+        for folder in [self.path.join("data"), self.path.join("unfinished~"), self.path.clone()] {
+            let _: std::io::Result<()> = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+/// Who writes into the repository: MatrixOne itself where it can and may, else this program from a shared folder.
+async fn way(
+    flags: &BackupFlags,
+    place: &Place,
+    server: &MatrixOne,
+    id: BackupId,
+) -> Result<(Method, Option<Shared>), Refusal> {
+    if let Some(path) = &flags.staging {
+        return Ok((Method::Staged, Some(shared(path, flags.staging_server_path.as_deref())?)));
+    }
+    let Location::S3(s3) = &place.location else { return Ok((Method::Direct, None)) };
+    let asked = tokio::time::timeout(SOON, worker::preflight(server)).await;
+    let silent = || Failure::new(Reason::ServerUnreachable, format!("no answer within {} s", SOON.as_secs()));
+    let facts = asked.unwrap_or_else(|_| Err(silent())).map_err(|failure| Refusal::of(&failure, NAMES))?;
+    let unsaid = [(s3.role_arn.is_some(), "--role-arn"), (place.authorities.is_some(), "--ca-file")];
+    let unsaid = unsaid.into_iter().find_map(|(said, flag)| said.then_some(flag));
+    let Some(why) = obstacle(facts.version, place.keys.as_ref(), unsaid, flags.allow_keys_in_sql) else {
+        return Ok((Method::Direct, None));
+    };
+    let local = flags.host == "localhost" || flags.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !local {
+        let text = format!("{why}; give a folder that it shares with this machine with --staging");
+        return Err(Refusal { ending: Ending::Final, message: text });
+    }
+    let path = std::env::temp_dir().join(format!("mo-backup-{id}"));
+    // What is staged is the whole database: nobody else on this machine may read it.
+    std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| Refusal {
+        ending: Ending::Final,
+        message: format!("{why}, and no folder could be made for it: {}: {e}; name one with --staging", path.display()),
+    })?;
+    let mut made = shared(&path, None)?;
+    made.own = true;
+    Ok((Method::Staged, Some(made)))
+}
+
+/// What keeps MatrixOne from writing into the bucket itself.
+fn obstacle(version: Version, keys: Option<&Keys>, unsaid: Option<&str>, allow_keys_in_sql: bool) -> Option<String> {
+    let says = |what: &str| format!("MatrixOne's BACKUP statement cannot express {what}");
+    match keys {
+        _ if !version.writes_to_s3() => Some(format!("MatrixOne {version} cannot be trusted to write to S3 itself")),
+        _ if unsaid.is_some() => unsaid.map(says),
+        Some(keys) if keys.session_token.is_some() => Some(says("a session token")),
+        Some(_) if !version.hides_keys() && !allow_keys_in_sql => Some(format!(
+            "the log of MatrixOne {version} can show keys that it is sent (--allow-keys-in-sql sends them all the same)"
+        )),
+        Some(_) | None => None,
+    }
+}
+
+fn shared(path: &Path, server_path: Option<&Path>) -> Result<Shared, Refusal> {
+    let path = place::absolute("--staging", path)?;
+    if !path.is_dir() {
+        return Err(Refusal::usage(format!("--staging {} is no folder", path.display())));
+    }
+    let seen = match server_path {
+        Some(seen) if seen.is_absolute() => place::absolute("--staging-server-path", seen)?,
+        Some(seen) => {
+            return Err(Refusal::usage(format!("--staging-server-path {} must begin with '/'", seen.display())));
+        }
+        None => path.clone(),
+    };
+    let flag = if server_path.is_some() { "--staging-server-path" } else { "--staging" };
+    let text = seen.to_str().ok_or_else(|| Refusal::usage(format!("{flag} is no text in UTF-8")))?;
+    place::parts(flag, text.trim_matches('/'))?;
+    Ok(Shared { server_path: text.to_owned(), path, own: false })
+}
+
+fn task(
+    flags: &BackupFlags,
+    (id, base): (BackupId, Option<BackupId>),
+    place: &Place,
+    method: Method,
+    staging: Option<&Shared>,
+) -> BackupTask {
+    let uid = id.to_string();
+    let storage = place.storage();
+    BackupTask {
+        subject: Subject {
+            namespace: String::new(),
+            name: storage.name.clone(),
+            run: run_name(&uid, 1),
+            uid,
+            attempt: 1,
+        },
+        id,
+        cluster: ClusterTask {
+            host: flags.host.clone(),
+            port: flags.port,
+            tls: match flags.tls {
+                Tls::Disabled => TlsMode::Disabled,
+                Tls::Preferred => TlsMode::Preferred,
+                Tls::Required => TlsMode::Required,
+            },
+            tls_ca: flags.tls_ca_file.is_some(),
+            server_name: None,
+        },
+        storage,
+        kind: match flags.backup_type {
+            Taken::Full => BackupType::Full,
+            Taken::Incremental => BackupType::Incremental,
+            Taken::Auto => BackupType::Auto,
+        },
+        base,
+        method,
+        staging: staging.map(|s| StagingTask { path: String::new(), server_path: s.server_path.clone() }),
+        parallelism: flags.parallelism,
+        allow_keys_in_sql: flags.allow_keys_in_sql,
+        verify: match flags.verify {
+            Verify::Manifest => VerifyLevel::Manifest,
+            Verify::Sample => VerifyLevel::Sample,
+            Verify::Full => VerifyLevel::Full,
+        },
+        run_deadline: progress::NO_DEADLINE,
+        stall_deadline: progress::STALL,
+    }
+}

@@ -1,0 +1,208 @@
+//! `mo-backup restore`.
+
+mod said;
+mod source;
+mod target;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Common, Output,
+    ending::{Ending, Refusal},
+    flags::{Backed, PlaceFlags, Target},
+    index::Index,
+    known::NAMES,
+    progress, screen,
+};
+use crate::{
+    api::{Outcome, Reason, RestoreReport},
+    plan::BackupId,
+    store::Patience,
+    task::{Choice, RestoreTask, Subject, run_name},
+    worker::{self, Failure, RestorePorts, Watch, plain},
+};
+use source::Origin;
+use target::Goal;
+
+/// Longest text that is told of something that somebody else has written.
+const TEXT: usize = 1000;
+
+/// The flags of `restore`.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct RestoreFlags {
+    /// The backup
+    #[arg(value_name = "ID", conflicts_with_all = ["named", "latest"])]
+    id: Option<String>,
+    /// The backup
+    #[arg(
+        id = "named",
+        long = "id",
+        alias = "ID",
+        value_name = "ID",
+        conflicts_with = "latest",
+        hide_short_help = true
+    )]
+    named: Option<String>,
+    /// The backup with the newest data
+    #[arg(long)]
+    latest: bool,
+    #[command(flatten)]
+    source: PlaceFlags<Backed>,
+    #[command(flatten)]
+    target: PlaceFlags<Target>,
+    /// Configuration of the TN: where SHARED is
+    #[arg(long, value_name = "FILE", help_heading = "Where to restore to")]
+    dn_config_path: Option<PathBuf>,
+    /// Configuration of the log service, for ids
+    #[arg(long, value_name = "FILE", help_heading = "Where to restore to", hide_short_help = true)]
+    log_config_path: Option<PathBuf>,
+    /// Taken and without effect: every object is always compared with its digest
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        hide_default_value = true,
+        hide_possible_values = true,
+        hide_short_help = true
+    )]
+    checksum: bool,
+    /// Copies at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallelism: u16,
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXAMPLES: &str = "Examples:
+  mo-backup restore ID --restore-path /home/mo/matrixone
+  mo-backup restore --latest --backup-path /backups/prod --restore-is-minio \\
+      --restore-endpoint http://127.0.0.1:9000 --restore-bucket mo
+Folders of mo_br, oldest first:
+  mo-backup restore --backup-path /old/full --backup-path /old/incr \\
+      --restore-path /home/mo/matrixone
+
+Stop MatrixOne and remove its mo-data first: nothing is ever overwritten.
+Flags are taken with underscores too, as mo_br writes them. --help shows all.";
+
+/// Restores a backup.
+///
+/// # Errors
+/// When it was not restored.
+pub async fn run(flags: &RestoreFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
+    let order = Order::of(flags, &stop).await?;
+    if !flags.checksum {
+        screen::warn("--checksum=false has no effect: every object is compared with its digest");
+    }
+    if flags.common.output == Output::Table {
+        screen::print(&said::head(&order))?;
+    }
+    let watch = progress::brisk("restore", &order.task.subject.run, stop);
+    let report = order.carry_out(&watch).await;
+    // The bar goes before anything is said.
+    drop(watch);
+    let report = report?;
+    for warning in &report.warnings {
+        screen::warn(&plain(&warning.message, TEXT));
+    }
+    order.judge(&report)?;
+    let text = match flags.common.output {
+        Output::Table => said::done(&order, &report),
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&report)
+                .map_err(|e| failed(&Failure::new(Reason::Internal, e.to_string())))?;
+            format!("{text}\n")
+        }
+    };
+    screen::print(&text)?;
+    Ok(Ending::Done)
+}
+
+fn failed(failure: &Failure) -> Refusal {
+    Refusal::of(failure, NAMES)
+}
+
+/// What was ordered: every flag was judged, and the backup was found. Nothing was written.
+struct Order {
+    origin: Origin,
+    goal: Goal,
+    task: RestoreTask,
+    /// Whether the configuration of MatrixOne was looked at.
+    configured: bool,
+}
+
+impl Order {
+    async fn of(flags: &RestoreFlags, stop: &CancellationToken) -> Result<Self, Refusal> {
+        let goal = target::of(&flags.target, flags.dn_config_path.as_deref(), flags.log_config_path.as_deref())?;
+        let index = Index::open(flags.common.meta_path.as_deref())?;
+        let origin = source::of(flags, &index, stop).await?;
+        let storage = origin.place.storage();
+        let uid = BackupId::fresh().to_string();
+        let task = RestoreTask {
+            // The name is always the same: so the same command goes on with what was begun, or says that it is done.
+            subject: Subject {
+                namespace: String::new(),
+                name: storage.name.clone(),
+                run: run_name(&uid, 1),
+                uid,
+                attempt: 1,
+            },
+            storage,
+            choice: origin.choice.clone(),
+            target: goal.task.clone(),
+            plan_only: flags.plan,
+            approved_plan: None,
+            parallelism: flags.parallelism,
+            run_deadline: progress::NO_DEADLINE,
+            stall_deadline: progress::STALL,
+        };
+        Ok(Self { origin, goal, task, configured: flags.dn_config_path.is_some() })
+    }
+
+    /// Restores. The report says how it ended.
+    async fn carry_out(&self, watch: &Watch) -> Result<RestoreReport, Refusal> {
+        let source = self.origin.place.open().map_err(|failure| failed(&failure))?;
+        let target = self.goal.place.open().map_err(|failure| failed(&failure))?;
+        let ports = RestorePorts { source, target, patience: Patience::default() };
+        Ok(worker::restore(&self.task, &ports, watch).await)
+    }
+
+    /// Refuses to call a failed restore done.
+    fn judge(&self, report: &RestoreReport) -> Result<(), Refusal> {
+        if report.said.outcome == Outcome::Succeeded {
+            return Ok(());
+        }
+        let refusal = Refusal::of_said(&report.said, NAMES);
+        let more = self.advice(report.said.reason.as_deref().and_then(Reason::parse));
+        Err(Refusal { message: format!("{}{more}", refusal.message), ..refusal })
+    }
+
+    /// What there is to add to a reason.
+    fn advice(&self, reason: Option<Reason>) -> String {
+        match (reason, &self.task.choice) {
+            // What must be empty is seldom the folder that was named.
+            (Some(Reason::TargetNotEmpty), _) => format!(". The target is {}", self.goal.place.lines().join(" ")),
+            (Some(Reason::ObjectMissing), Choice::Paths(paths)) if paths.len() == 1 => {
+                " A chain is given with a --backup-path for each, or with the folder that holds them and --latest"
+                    .into()
+            }
+            (Some(Reason::InvalidSpec), Choice::Id(_) | Choice::Latest) => {
+                " Name another --restore-path or --restore-filepath".into()
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
