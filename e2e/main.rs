@@ -8,6 +8,7 @@ mod bucket_alone;
 #[allow(dead_code, reason = "the offline judge must know which cases it cannot judge")]
 #[path = "../tests/fixtures/cel.rs"]
 mod cases;
+mod cli;
 mod crash;
 mod direct;
 mod double_to_bucket;
@@ -32,7 +33,7 @@ mod tls;
 fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
-    let restored = [restore::tests(), proof::tests(), bucket_alone::tests()];
+    let restored = [restore::tests(), proof::tests(), bucket_alone::tests(), cli::tests()];
     let broken = [tls::tests(), faults::tests(), crash::tests(), kubelet::tests()];
     harness::trial::run(rig.into_iter().chain(product).chain(restored).chain(broken).flatten().collect())
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bucket::BUCKET,
+    cli,
     process::{self, Beside, Memory},
     sample::{self, DIR},
     worker::{PREFIX, Silent, keys, place},
@@ -26,8 +27,8 @@ use crate::{
 /// Backups that the bucket is filled with at the same time.
 const AT_ONCE: usize = 32;
 
-/// Takes stock in a process of its own. Its peak, in bytes.
-pub fn measure(backups: usize) -> anyhow::Result<u64> {
+/// Takes stock in a process of its own, then lists the backups on the command line. Their peaks, in bytes.
+pub fn measure(backups: usize) -> anyhow::Result<(u64, u64)> {
     println!("stock is taken of {backups} backups");
     let (store, said) = Beside::role(&["bucket"])?;
     let port = store.line(&said)?;
@@ -37,7 +38,7 @@ pub fn measure(backups: usize) -> anyhow::Result<u64> {
     let (worker, said) = Beside::role(&["catalogue", &backups.to_string(), &port])?;
     let peak: u64 = worker.line(&said)?.parse()?;
     println!("       peak {} ({} s)", process::mib(peak), began.elapsed().as_secs());
-    Ok(peak)
+    Ok((peak, cli::list(backups, &port)?))
 }
 
 /// Backups as they lie in a bucket: the entry of each, and one object that it holds.

@@ -7,6 +7,7 @@
 mod api;
 mod bucket;
 mod catalogue;
+mod cli;
 mod cluster;
 mod history;
 mod operator;
@@ -34,8 +35,9 @@ const NOISE: u64 = 16 << 20;
 
 /// What a worker does, and its peak.
 type Part = (&'static str, fn(&worker::Peaks) -> u64);
-const PARTS: [Part; 3] = [
+const PARTS: [Part; 4] = [
     ("backup", |peaks| peaks.backup),
+    ("check by the command line", |peaks| peaks.check),
     ("restore by the store", |peaks| peaks.by_store),
     ("restore into frames", |peaks| peaks.framed),
 ];
@@ -97,8 +99,11 @@ fn workers() -> anyhow::Result<bool> {
 /// The number of backups does not show either where stock is taken of them.
 fn catalogues() -> anyhow::Result<bool> {
     let [few, many] = [catalogue::measure(CATALOGUED[0])?, catalogue::measure(CATALOGUED[1])?];
-    let mut kept = judge("the largest worker, catalogue", many.max(few), WORKER_MAX);
-    kept &= judge("the worker of ten times the backups, catalogue", many, few + NOISE);
+    let mut kept = true;
+    for (what, few, many) in [("catalogue", few.0, many.0), ("list of the command line", few.1, many.1)] {
+        kept &= judge(&format!("the largest worker, {what}"), many.max(few), WORKER_MAX);
+        kept &= judge(&format!("the worker of ten times the backups, {what}"), many, few + NOISE);
+    }
     Ok(kept)
 }
 

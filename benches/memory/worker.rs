@@ -39,6 +39,8 @@ pub const PREFIX: &str = "prod";
 pub struct Peaks {
     /// While it was taken.
     pub backup: u64,
+    /// While the command line read all of it back.
+    pub check: u64,
     /// While it was restored by copies of the store.
     pub by_store: u64,
     /// While it was restored into frames, through the worker.
@@ -60,8 +62,9 @@ pub fn measure(objects: usize, parallelism: u16) -> anyhow::Result<Peaks> {
     let peak: u64 = worker.line(&said)?.parse()?;
     let seconds = began.elapsed().as_secs();
     println!("       peak {} ({seconds} s)", process::mib(peak));
+    let check = crate::cli::check(objects, parallelism, &port)?;
     let restored = |format| crate::restore::measure(objects, parallelism, format, &port);
-    Ok(Peaks { backup: peak, by_store: restored("raw")?, framed: restored("framed")? })
+    Ok(Peaks { backup: peak, check, by_store: restored("raw")?, framed: restored("framed")? })
 }
 
 /// What the measured process does.

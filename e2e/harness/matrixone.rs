@@ -361,17 +361,13 @@ status-port = {status}
 "#
         )
     };
-    let disks = format!(
-        r#"[[fileservice]]
-name = "LOCAL"
-backend = "{disk}"
-data-dir = "./mo-data/local"
-[[fileservice]]
-name = "SHARED"
-backend = "{disk}"
-data-dir = "./mo-data/shared"
-"#
-    );
+    // As each release ships it: raw files do not lie where the log service looks for framed ones.
+    let own = if disk == "DISK-V2" { "2" } else { "" };
+    let disks = ["local", "shared"].map(|name| {
+        let (upper, folder) = (name.to_uppercase(), format!("./mo-data/{name}{own}"));
+        format!("[[fileservice]]\nname = \"{upper}\"\nbackend = \"{disk}\"\ndata-dir = \"{folder}\"\n")
+    });
+    let disks = disks.concat();
     let launch = r#"logservices = ["./etc/log.toml"]
 tnservices = ["./etc/tn.toml"]
 cnservices = ["./etc/cn.toml"]

@@ -30,6 +30,14 @@ pub struct Options {
     pub certificate: Option<Certificate>,
     /// MinIO only: it can encrypt, with a key called [`KMS_KEY`].
     pub kms: bool,
+    /// Other keys than [`ACCESS_KEY`] and [`SECRET_KEY`].
+    pub keys: Option<(&'static str, &'static str)>,
+}
+
+impl Options {
+    fn keys(&self) -> (&'static str, &'static str) {
+        self.keys.unwrap_or((ACCESS_KEY, SECRET_KEY))
+    }
 }
 
 /// The one key that MinIO is given.
@@ -124,25 +132,30 @@ impl S3 {
         // Whether its certificate is good is not what is tried here.
         command.args(["-fsSk", "--noproxy", "*", "-X", method, "--aws-sigv4", &format!("aws:amz:{REGION}:s3")]);
         command.args(["-H", &format!("x-amz-content-sha256: {digest}")]).args(options);
-        command.args(["--user", &format!("{ACCESS_KEY}:{SECRET_KEY}"), &format!("{}/{target}", self.endpoint())]);
+        let (id, secret) = self.options.keys();
+        command.args(["--user", &format!("{id}:{secret}"), &format!("{}/{target}", self.endpoint())]);
         programs::output(&mut command, "").await.map(drop)
     }
 
     /// A bucket to put, read, list and delete objects in.
     pub fn bucket(&self, name: &str) -> anyhow::Result<Bucket> {
-        Bucket::at(&self.endpoint(), name)
+        Bucket::open(&self.endpoint(), name, self.options.keys())
     }
 }
 
 impl Bucket {
     /// The same through another endpoint, such as a fault proxy's.
     pub fn at(endpoint: &str, name: &str) -> anyhow::Result<Bucket> {
+        Bucket::open(endpoint, name, (ACCESS_KEY, SECRET_KEY))
+    }
+
+    fn open(endpoint: &str, name: &str, (id, secret): (&str, &str)) -> anyhow::Result<Bucket> {
         let s3 = opendal::services::S3::default()
             .bucket(name)
             .endpoint(endpoint)
             .region(REGION)
-            .access_key_id(ACCESS_KEY)
-            .secret_access_key(SECRET_KEY)
+            .access_key_id(id)
+            .secret_access_key(secret)
             .disable_config_load();
         let operator = Operator::new(s3)?;
         let context = operator.context().with_http_transport(HttpTransporter::new(Loopback::new()?));
@@ -157,6 +170,7 @@ fn launch(kind: Kind, options: &Options, folder: &RunFolder, port: u16) -> anyho
         Ok(path)
     };
     let address = format!("127.0.0.1:{port}");
+    let (id, secret) = options.keys();
     let certs = path("certs")?;
     if let Some(Certificate { chain, key }) = &options.certificate {
         std::fs::write(certs.join("public.crt"), chain)?;
@@ -165,7 +179,7 @@ fn launch(kind: Kind, options: &Options, folder: &RunFolder, port: u16) -> anyho
     let mut command = match kind {
         Kind::Versitygw => {
             let mut command = Command::new(programs::path("versitygw")?);
-            command.args(["--port", &address, "--access", ACCESS_KEY, "--secret", SECRET_KEY, "--region", REGION]);
+            command.args(["--port", &address, "--access", id, "--secret", secret, "--region", REGION]);
             if options.certificate.is_some() {
                 command.arg("--cert").arg(certs.join("public.crt")).arg("--key").arg(certs.join("private.key"));
             }
@@ -175,7 +189,7 @@ fn launch(kind: Kind, options: &Options, folder: &RunFolder, port: u16) -> anyho
         }
         Kind::Minio => {
             let mut command = Command::new(programs::path("minio")?);
-            command.env("MINIO_ROOT_USER", ACCESS_KEY).env("MINIO_ROOT_PASSWORD", SECRET_KEY);
+            command.env("MINIO_ROOT_USER", id).env("MINIO_ROOT_PASSWORD", secret);
             command.env("MINIO_UPDATE", "off").env("MINIO_BROWSER", "off").env("HOME", folder.path());
             if options.kms {
                 command.env("MINIO_KMS_SECRET_KEY", format!("{KMS_KEY}:{}=", "A".repeat(43)));
