@@ -31,6 +31,17 @@ fn rows(from: u32, to: u32) -> String {
     format!("insert into db1.t select result, md5(result) from generate_series({from},{to}) g")
 }
 
+/// A MatrixOne with the guides' databases and a table with rows, and a shell beside it.
+async fn begin() -> anyhow::Result<(MatrixOne, Shell)> {
+    let matrixone = MatrixOne::start().await?;
+    let shell = Shell::open(&matrixone)?;
+    matrixone
+        .execute(&["create database db1", "create database db2", "create table db1.t(id int, v varchar(40))"])
+        .await?;
+    matrixone.execute(&[&rows(1, 20_000)]).await?;
+    Ok((matrixone, shell))
+}
+
 /// What the guide deletes and makes after the backup, the loss of the server, and what is there once it is back.
 async fn lost_and_back(shell: &mut Shell, matrixone: &mut MatrixOne, id: &str, expected: &str) -> anyhow::Result<()> {
     matrixone.execute(&["drop database db1", "create database db3"]).await?;
@@ -66,12 +77,7 @@ const FULL: &str = "./mo_br backup --host \"127.0.0.1\" --port 6001 --user \"dum
                     \"filesystem\"  --path \"/Users/admin/soft/backuppath/syncback1\"";
 
 async fn the_guide_to_full_backups(_: &Rig) -> anyhow::Result<()> {
-    let mut matrixone = MatrixOne::start().await?;
-    let mut shell = Shell::open(&matrixone)?;
-    matrixone
-        .execute(&["create database db1", "create database db2", "create table db1.t(id int, v varchar(40))"])
-        .await?;
-    matrixone.execute(&[&rows(1, 20_000)]).await?;
+    let (mut matrixone, mut shell) = begin().await?;
     let expected = matrixone.value(SUM).await?;
     let taken = shell.run(&Row { seed: GUIDE, section: "example 1: full backup", command: FULL, code: 0 }).await?;
     let id = shell.takes_id(&taken, "25536ff0-126f-11ef-9902-26dd28356ef3")?;
@@ -93,12 +99,7 @@ const INCREMENTAL: &str = "./mo_br backup --host \"127.0.0.1\" --port 6001 --use
                            --base_id \"2289638c-1284-11ef-85e4-26dd28356ef3\"";
 
 async fn the_guide_to_incremental_backups(_: &Rig) -> anyhow::Result<()> {
-    let mut matrixone = MatrixOne::start().await?;
-    let mut shell = Shell::open(&matrixone)?;
-    matrixone
-        .execute(&["create database db1", "create database db2", "create table db1.t(id int, v varchar(40))"])
-        .await?;
-    matrixone.execute(&[&rows(1, 20_000)]).await?;
+    let (mut matrixone, mut shell) = begin().await?;
     let taken = shell.run(&Row { seed: GUIDE, section: "example 2: full backup", command: BASE, code: 0 }).await?;
     let base = shell.takes_id(&taken, "2289638c-1284-11ef-85e4-26dd28356ef3")?;
     matrixone.execute(&[&rows(20_001, 30_000)]).await?;

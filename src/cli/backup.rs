@@ -24,7 +24,7 @@ use crate::{
     plan::BackupId,
     sql::{Encryption, MatrixOne, Version},
     store::{Key, Keys, Patience, Volume},
-    task::{BackupTask, ClusterTask, Location, StagingTask, Subject, run_name},
+    task::{BackupTask, ClusterTask, Location, StagingTask},
     worker::{self, Failure, Ports, SOON, Staging},
 };
 
@@ -314,16 +314,8 @@ fn task(
     method: Method,
     staging: Option<&Shared>,
 ) -> BackupTask {
-    let uid = id.to_string();
-    let storage = place.storage();
     BackupTask {
-        subject: Subject {
-            namespace: String::new(),
-            name: storage.name.clone(),
-            run: run_name(&uid, 1),
-            uid,
-            attempt: 1,
-        },
+        subject: place::subject(id.to_string()),
         id,
         cluster: ClusterTask {
             host: flags.host.clone(),
@@ -336,7 +328,7 @@ fn task(
             tls_ca: flags.tls_ca_file.is_some(),
             server_name: None,
         },
-        storage,
+        storage: place.storage(),
         kind: match flags.backup_type {
             Taken::Full => BackupType::Full,
             Taken::Incremental => BackupType::Incremental,

@@ -9,13 +9,13 @@ use super::{
     flags::{PlaceFlags, Source},
     index::Index,
     known::{self, NAMES},
-    place::Place,
+    place::{self, Place},
     progress, screen, words,
 };
 use crate::{
     plan::{BackupId, Catalog, references},
     store::{self, Objects, catalog},
-    task::{PurgeTask, Subject, run_name},
+    task::PurgeTask,
     worker::{self, Failure, Places},
 };
 
@@ -70,9 +70,8 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
     if !flags.force {
         refuse_if_needed(&*objects, &place, id).await?;
     }
-    let uid = format!("delete-{id}");
     let task = PurgeTask {
-        subject: Subject { namespace: String::new(), name: id.to_string(), run: run_name(&uid, 1), uid, attempt: 1 },
+        subject: place::subject(BackupId::fresh().to_string()),
         id,
         storage: place.storage(),
         staging: None,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{S3Location, ServerCredentials, VolumeLocation},
     store::{Bucket, Keys, Objects, Volume},
-    task::{Location, StorageTask},
+    task::{Location, StorageTask, Subject, run_name},
     worker::{self, Failure},
 };
 
@@ -122,6 +122,12 @@ impl Place {
     pub fn lines(&self) -> Vec<String> {
         lines(&self.location)
     }
+}
+
+/// For whom a task is: the command line, whose name is always the same, in a run of its own.
+#[must_use]
+pub fn subject(uid: String) -> Subject {
+    Subject { namespace: String::new(), name: OWNER.into(), run: run_name(&uid, 1), uid, attempt: 1 }
 }
 
 /// A place in lines, as `mo_br` shows it.

@@ -15,13 +15,13 @@ use super::{
     flags::{Backed, PlaceFlags, Target},
     index::Index,
     known::NAMES,
-    progress, screen,
+    place, progress, screen,
 };
 use crate::{
     api::{Outcome, Reason, RestoreReport},
     plan::BackupId,
     store::Patience,
-    task::{Choice, RestoreTask, Subject, run_name},
+    task::{Choice, RestoreTask},
     worker::{self, Failure, RestorePorts, Watch, plain},
 };
 use source::Origin;
@@ -146,18 +146,10 @@ impl Order {
         let goal = target::of(&flags.target, flags.dn_config_path.as_deref(), flags.log_config_path.as_deref())?;
         let index = Index::open(flags.common.meta_path.as_deref())?;
         let origin = source::of(flags, &index, stop).await?;
-        let storage = origin.place.storage();
-        let uid = BackupId::fresh().to_string();
         let task = RestoreTask {
             // The name is always the same: so the same command goes on with what was begun, or says that it is done.
-            subject: Subject {
-                namespace: String::new(),
-                name: storage.name.clone(),
-                run: run_name(&uid, 1),
-                uid,
-                attempt: 1,
-            },
-            storage,
+            subject: place::subject(BackupId::fresh().to_string()),
+            storage: origin.place.storage(),
             choice: origin.choice.clone(),
             target: goal.task.clone(),
             plan_only: flags.plan,
