@@ -164,7 +164,14 @@ fn told(flags: &BackupFlags, place: &Place, index: &mut Index, report: &BackupRe
         screen::warn(&warning.message);
     }
     if report.said.outcome != Outcome::Succeeded {
-        return Err(Refusal::of_said(&report.said, NAMES));
+        let refusal = Refusal::of_said(&report.said, NAMES);
+        // That a backup is damaged is said of one that is there.
+        let ending = match refusal.ending {
+            Ending::Damaged if report.said.retryable => Ending::Again,
+            Ending::Damaged => Ending::Final,
+            other => other,
+        };
+        return Err(Refusal { ending, ..refusal });
     }
     if let Err(refusal) = index.remember(&place.location) {
         screen::warn(&format!("the backup is there, and the index does not know its repository: {}", refusal.message));

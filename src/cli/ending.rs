@@ -138,6 +138,9 @@ fn hint(reason: Reason, p: &str) -> String {
         Reason::BackupRunning => "Wait until it has ended".into(),
         Reason::InvalidSpec
         | Reason::Interrupted
+        | Reason::StorageError
+        | Reason::StatementFailed
+        | Reason::ServerNotSupported
         | Reason::ObjectMissing
         | Reason::ObjectCorrupted
         | Reason::BackupIncomplete

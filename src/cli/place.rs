@@ -47,7 +47,7 @@ impl Place {
                     [path] => {
                         let location = folder(&name("path"), path)?;
                         if let (true, Location::Volume(volume)) = (S::SAID_IN_SQL, &location) {
-                            parts(&name("path"), &volume.path)?;
+                            parts(&name("path"), &format!("/{}", volume.path))?;
                         }
                         location
                     }
@@ -217,11 +217,16 @@ fn s3<S: Side>(flags: &PlaceFlags<S>) -> Result<S3Location, Refusal> {
 /// A folder of this machine. Nobody mounts it: the whole machine is the volume.
 ///
 /// # Errors
-/// When the path leads above the root, or is no text.
+/// When the path leads above the root or through a file, or is no text.
 pub fn folder(flag: &str, path: &Path) -> Result<Location, Refusal> {
     let absolute = absolute(flag, path)?;
     let path = absolute.to_str().ok_or_else(|| Refusal::usage(format!("{flag} is no text in UTF-8")))?;
     let path = path.trim_matches('/').to_owned();
+    let (mount, below) = standing(&path);
+    let next = mount.join(below.split('/').next().unwrap_or_default());
+    if !below.is_empty() && next.exists() {
+        return Err(Refusal::usage(format!("{flag} {}: {} is no folder", absolute.display(), next.display())));
+    }
     let server_path = Some("/".to_owned());
     Ok(Location::Volume(Box::new(VolumeLocation { claim: String::new(), path, server_path })))
 }
@@ -289,7 +294,8 @@ pub fn absolute(flag: &str, path: &Path) -> Result<PathBuf, Refusal> {
 pub fn parts(flag: &str, path: &str) -> Result<(), Refusal> {
     let good = |c: char| c.is_ascii_alphanumeric() || "!_.*()=@%-".contains(c);
     let bad = |part: &str| part.is_empty() || part == "." || part == ".." || !part.chars().all(good);
-    if !path.is_empty() && path.split('/').any(bad) {
+    let below = path.trim_start_matches('/');
+    if !below.is_empty() && below.split('/').any(bad) {
         let text = format!(
             "{flag} {path:?} may have letters, digits and !_.*()=@%- in parts divided by '/': MatrixOne cannot write to other paths"
         );

@@ -135,6 +135,7 @@ const PLACE: &str = "--backup_dir filesystem --path prod";
 #[case::no_password_file("backup {PLACE} --password-file nothing", 2, "--password-file")]
 #[case::empty_password_file("backup {PLACE} --password-file empty", 2, "empty")]
 #[case::two_passwords("{BACKUP} {PLACE} --password canary-1", 2, "one of")]
+#[case::below_a_file("{BACKUP} --backup_dir filesystem --path pw/x", 2, "pw is no folder")]
 #[case::staging_is_a_file("{BACKUP} {PLACE} --staging pw", 2, "--staging")]
 #[case::server_path_alone("{BACKUP} {PLACE} --staging-server-path /x", 2, "--staging")]
 #[case::nobody_answers("{BACKUP} {PLACE} --port 1", 10, "--port")]
