@@ -166,12 +166,8 @@ fn told(flags: &BackupFlags, place: &Place, index: &mut Index, report: &BackupRe
     if report.said.outcome != Outcome::Succeeded {
         let refusal = Refusal::of_said(&report.said, NAMES);
         // That a backup is damaged is said of one that is there.
-        let ending = match refusal.ending {
-            Ending::Damaged if report.said.retryable => Ending::Again,
-            Ending::Damaged => Ending::Final,
-            other => other,
-        };
-        return Err(Refusal { ending, ..refusal });
+        let ending = if report.said.retryable { Ending::Again } else { Ending::Final };
+        return Err(if refusal.ending == Ending::Damaged { Refusal { ending, ..refusal } } else { refusal });
     }
     if let Err(refusal) = index.remember(&place.location) {
         screen::warn(&format!("the backup is there, and the index does not know its repository: {}", refusal.message));
