@@ -25,7 +25,7 @@ use crate::{
     sql::{Encryption, MatrixOne, Version},
     store::{Key, Keys, Patience, Volume},
     task::{BackupTask, ClusterTask, Location, StagingTask},
-    worker::{self, Failure, Ports, SOON, Staging},
+    worker::{self, Failure, Ports, SOON, Staging, Watch},
 };
 
 const NAMES: Names = Names { repository: "" };
@@ -347,7 +347,7 @@ fn task(
             Verify::Sample => VerifyLevel::Sample,
             Verify::Full => VerifyLevel::Full,
         },
-        run_deadline: progress::NO_DEADLINE,
+        run_deadline: Watch::NEVER,
         stall_deadline: progress::STALL,
     }
 }

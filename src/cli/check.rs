@@ -62,7 +62,7 @@ Every flag is taken with underscores too, as mo_br writes it.";
 /// # Errors
 /// When it could not be told whether they are what they were.
 pub async fn run(flags: &CheckFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
-    let id = flags.id.as_deref().or(flags.named.as_deref()).map(known::id).transpose()?;
+    let id = known::either(flags.id.as_ref(), flags.named.as_ref())?;
     let how = How { depth: Depth::Content, parallelism: flags.parallelism, output: flags.common.output };
     let mut out = io::stdout();
     if let (None, 2..) = (id, flags.place.paths.len()) {
@@ -333,8 +333,8 @@ async fn next(
     screen::written(out.write_all(untold(subject, how.output, &refusal)?.as_bytes()))
 }
 
-/// The backups of a place by the names of its catalogue, and how many names there are none of a backup.
-async fn ids(one: &Asked<'_>) -> Result<(Vec<BackupId>, u64), Refusal> {
+/// The backups of a place by the names of its catalogue, the oldest first, and how many names there are none of a backup.
+pub async fn ids(one: &Asked<'_>) -> Result<(Vec<BackupId>, u64), Refusal> {
     let (mut ids, mut strays) = (Vec::new(), 0);
     let prefix = Prefix::catalog();
     let mut listed = one.objects.list(&prefix);

@@ -1,6 +1,6 @@
 //! Where backups are looked for: the place that the flags name, or every repository of the index.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -16,9 +16,6 @@ use crate::{
     store::{Key, Objects, Patience, Retrying},
     worker::Failure,
 };
-
-/// How long a repository that answers with a passing error is asked again in the beginning.
-pub const AGAIN: Duration = Duration::from_secs(4);
 
 /// The names of flags of commands that find backups.
 pub const NAMES: Names = Names { repository: "backup-" };
@@ -74,6 +71,14 @@ pub fn id(text: &str) -> Result<BackupId, Refusal> {
     }
 }
 
+/// The id of a backup that was given in one of two ways, if it was.
+///
+/// # Errors
+/// When it is none.
+pub fn either(bare: Option<&String>, named: Option<&String>) -> Result<Option<BackupId>, Refusal> {
+    bare.or(named).map(|text| id(text)).transpose()
+}
+
 /// The place that has this backup.
 ///
 /// # Errors
@@ -88,8 +93,7 @@ pub async fn holder(
     for place in places {
         // Somebody waits: what is wrong from the start is said soon.
         let asking = place.open().map_err(|failure| Refusal::of(&failure, NAMES))?;
-        let soon = Patience { limit: AGAIN, ..Patience::default() };
-        let asking = Retrying::new(asking, soon, stop.clone());
+        let asking = Retrying::new(asking, Patience::soon(), stop.clone());
         match asking.stat(&Key::catalog(id)).await {
             Ok(Some(_)) => {
                 let objects = open(&place, stop)?;

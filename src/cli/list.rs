@@ -69,7 +69,7 @@ Every flag is taken with underscores too, as mo_br writes it.";
 /// # Errors
 /// When nothing could be listed.
 pub async fn run(flags: &ListFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
-    let id = flags.id.as_deref().or(flags.named.as_deref()).map(known::id).transpose()?;
+    let id = known::either(flags.id.as_ref(), flags.named.as_ref())?;
     let index = Index::open(flags.common.meta_path.as_deref())?;
     let places = known::places(&flags.place, &index)?;
     match id {
@@ -112,8 +112,7 @@ pub(super) struct Asked<'a> {
 pub(super) async fn ask<'a>(place: &'a Place, stop: &CancellationToken) -> Result<Asked<'a>, Refusal> {
     let kind = place.kind();
     let failed = |failure: Failure| Refusal::of(&failure, NAMES);
-    let soon = Patience { limit: known::AGAIN, ..Patience::default() };
-    let asking = Retrying::new(place.open().map_err(failed)?, soon, stop.clone());
+    let asking = Retrying::new(place.open().map_err(failed)?, Patience::soon(), stop.clone());
     let silent = || Failure::new(Reason::StorageUnreachable, format!("no answer within {} s", SOON.as_secs()));
     let marker = match timeout(SOON, catalog::marker(&asking)).await {
         Ok(asked) => asked.map_err(|e| failed(Failure::of_repository(kind, &e)))?,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{S3Location, ServerCredentials, VolumeLocation},
-    store::{Bucket, Keys, Objects, Volume},
+    store::{Bucket, Keys, Objects, Volume, credentials},
     task::{Location, StorageTask, Subject, run_name},
     worker::{self, Failure},
 };
@@ -309,12 +309,5 @@ pub fn parts(flag: &str, path: &str) -> Result<(), Refusal> {
 /// # Errors
 /// When it cannot be read, or holds none.
 pub fn authorities(flag: &str, file: Option<&Path>) -> Result<Option<Vec<u8>>, Refusal> {
-    let Some(file) = file else { return Ok(None) };
-    let refused = |why: String| Refusal::usage(format!("failed to read {flag} {}: {why}", file.display()));
-    let pem = std::fs::read(file).map_err(|e| refused(e.to_string()))?;
-    if pem.windows(11).any(|w| w == b"-----BEGIN ") {
-        Ok(Some(pem))
-    } else {
-        Err(refused("it holds no certificate in PEM".into()))
-    }
+    file.map(|file| secret::there(flag, file, credentials::certificates(file))).transpose()
 }

@@ -19,9 +19,6 @@ use crate::{
     worker::{self, Reporter, Untold, Watch},
 };
 
-/// A person waits as long as they want to.
-pub const NO_DEADLINE: Duration = Duration::from_hours(366 * 24);
-
 /// What does not move for this long is given up.
 pub const STALL: Duration = Duration::from_mins(15);
 
@@ -62,13 +59,13 @@ impl Drop for Shown {
 /// Begins to watch a command and to show its progress.
 #[must_use]
 pub fn watch(verb: &str, run: &str, stop: CancellationToken) -> Shown {
-    shown(screen(verb), |view| Watch::new(view, worker::wall(), run, (NO_DEADLINE, STALL), stop))
+    shown(screen(verb), |view| Watch::new(view, worker::wall(), run, (Watch::NEVER, STALL), stop))
 }
 
 /// The same for work that asks no server: nobody minds how often it is looked at what was read.
 #[must_use]
 pub fn brisk(verb: &str, run: &str, stop: CancellationToken) -> Shown {
-    shown(screen(verb), |view| Watch::new(view, worker::wall(), run, (NO_DEADLINE, STALL), stop).with_pace(BEAT))
+    shown(screen(verb), |view| Watch::new(view, worker::wall(), run, (Watch::NEVER, STALL), stop).with_pace(BEAT))
 }
 
 fn shown(view: View, watch: impl FnOnce(Arc<View>) -> Watch) -> Shown {

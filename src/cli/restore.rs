@@ -155,7 +155,7 @@ impl Order {
             plan_only: flags.plan,
             approved_plan: None,
             parallelism: flags.parallelism,
-            run_deadline: progress::NO_DEADLINE,
+            run_deadline: Watch::NEVER,
             stall_deadline: progress::STALL,
         };
         Ok(Self { origin, goal, task, configured: flags.dn_config_path.is_some() })

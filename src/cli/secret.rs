@@ -1,18 +1,11 @@
 //! Passwords and keys: from the environment, a file or a prompt; on the command line too, where everybody can see them.
 
-use std::{
-    fs::File,
-    io::{IsTerminal as _, Read as _},
-    path::Path,
-};
+use std::{io::IsTerminal as _, path::Path};
 
 use secrecy::SecretString;
 
 use super::{ending::Refusal, screen};
-use crate::store::Keys;
-
-/// Longest secret that is read, in bytes.
-const MOST: u64 = 1 << 16;
+use crate::store::{Keys, credentials};
 
 /// The keys of a store that were given. `None`: the identity that this machine has by itself is used.
 ///
@@ -85,12 +78,14 @@ pub fn password(flag: Option<&str>, file: Option<&Path>) -> Result<SecretString,
 
 /// The text in a file, without the line ends at its end.
 fn of_file(flag: &str, path: &Path) -> Result<String, Refusal> {
-    let refused = |why: String| Refusal::usage(format!("failed to read {flag} {}: {why}", path.display()));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
-    read.map_err(|e| refused(e.to_string()))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(refused("it is empty".into())),
-        text => Ok(text.to_owned()),
-    }
+    there(flag, path, credentials::text(path))
+}
+
+/// What was read of a file that a flag names.
+///
+/// # Errors
+/// When it could not be read, or is not there.
+pub fn there<T>(flag: &str, path: &Path, read: Result<Option<T>, String>) -> Result<T, Refusal> {
+    let found = read.and_then(|found| found.ok_or_else(|| "there is no such file".into()));
+    found.map_err(|why| Refusal::usage(format!("failed to read {flag} {}: {why}", path.display())))
 }

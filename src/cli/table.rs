@@ -63,16 +63,15 @@ impl Row {
     pub fn of_folder(folder: &FoundFolder, location: &Location, zone: &TimeZone) -> Self {
         let [id, took, completed] = std::array::from_fn(|_| UNKNOWN.to_owned());
         let content = folder.content.as_ref().ok();
-        let told = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.into());
         Self {
             id,
-            size: told(content.map(|content| words::size(content.bytes))),
+            size: or_unknown(content.map(|content| words::size(content.bytes))),
             path: path(location, &folder.path),
-            at: told(content.and_then(|c| at(c.backup_ts.physical)).map(|at| words::local(at, zone))),
+            at: or_unknown(content.and_then(|c| at(c.backup_ts.physical)).map(|at| words::local(at, zone))),
             took,
             completed,
-            backup_ts: told(content.map(|content| content.backup_ts.to_string())),
-            kind: told(content.map(|content| kind(kind_of(content)).into())),
+            backup_ts: or_unknown(content.map(|content| content.backup_ts.to_string())),
+            kind: or_unknown(content.map(|content| kind(kind_of(content)).into())),
         }
     }
 
@@ -82,7 +81,6 @@ impl Row {
         let time = |text: &str| text.parse::<Timestamp>().ok();
         let (began, ended) = (time(&catalog.started_at), time(&catalog.completed_at));
         let took = began.zip(ended).and_then(|(began, ended)| ended.duration_since(began).try_into().ok());
-        let or_unknown = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.into());
         Self {
             id: catalog.id.to_string(),
             size: words::size(catalog.totals.bytes),
@@ -94,6 +92,10 @@ impl Row {
             kind: kind(catalog.kind).into(),
         }
     }
+}
+
+fn or_unknown(text: Option<String>) -> String {
+    text.unwrap_or_else(|| UNKNOWN.into())
 }
 
 /// The time of a consistency point, in nanoseconds since 1970.

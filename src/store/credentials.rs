@@ -35,28 +35,33 @@ impl Keys {
 
 /// Reads the certificates (PEM) in a file `ca.crt` of a directory.
 pub fn read_ca(directory: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = file(directory, "ca.crt").map_err(|e| no("ca.crt", e))?;
-    let bytes = bytes.ok_or_else(|| no("ca.crt", "the Secret has no such key".into()))?;
+    let pem = certificates(&directory.join("ca.crt")).map_err(|e| no("ca.crt", e))?;
+    pem.ok_or_else(|| no("ca.crt", "the Secret has no such key".into()))
+}
+
+/// The certificates (PEM) in a file; `None` when there is none. The error says what is wrong with the file.
+pub fn certificates(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let Some(bytes) = file(path)? else { return Ok(None) };
     if bytes.windows(11).any(|w| w == b"-----BEGIN ") {
-        Ok(bytes)
+        Ok(Some(bytes))
     } else {
-        Err(no("ca.crt", "it holds no certificate in PEM".into()))
+        Err("it holds no certificate in PEM".into())
     }
 }
 
 fn key(directory: &Path, name: &'static str) -> Result<Option<SecretString>, Error> {
-    let Some(text) = text(directory, name).map_err(|e| no(name, e))? else { return Ok(None) };
+    let Some(text) = text(&directory.join(name)).map_err(|e| no(name, e))? else { return Ok(None) };
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(no(name, "it has a space, a line break or a control character inside".into()));
     }
     Ok(Some(SecretString::from(text)))
 }
 
-/// The text in a file of a mounted Secret, never empty; `None` when the Secret has no such key. Line ends at its end
-/// are no part of it: editors and `kubectl create secret --from-file` leave them behind. The error says what is wrong
+/// The text in a file, such as a key of a mounted Secret, never empty; `None` when there is no such file. Line ends at its
+/// end are no part of it: editors and `kubectl create secret --from-file` leave them behind. The error says what is wrong
 /// with the file, never what it holds.
-pub fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {
-    let Some(bytes) = file(directory, name)? else { return Ok(None) };
+pub fn text(path: &Path) -> Result<Option<String>, String> {
+    let Some(bytes) = file(path)? else { return Ok(None) };
     let text = String::from_utf8(bytes).map_err(|_| "it is no text in UTF-8")?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err("it is empty".into()),
@@ -64,9 +69,9 @@ pub fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn file(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, String> {
+fn file(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let mut bytes = Vec::new();
-    let read = File::open(directory.join(name)).and_then(|f| f.take(FILE_MAX + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|f| f.take(FILE_MAX + 1).read_to_end(&mut bytes));
     match read {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e.to_string()),

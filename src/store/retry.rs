@@ -26,6 +26,14 @@ pub struct Patience {
     pub limit: Duration,
 }
 
+impl Patience {
+    /// For the first look at a store: what is wrong from the start is said soon, a passing error is outlived all the same.
+    #[must_use]
+    pub fn soon() -> Self {
+        Self { limit: Duration::from_secs(4), ..Self::default() }
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Self { first: Duration::from_millis(200), longest: Duration::from_secs(10), limit: Duration::from_mins(3) }

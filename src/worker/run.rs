@@ -54,8 +54,6 @@ impl Exit {
 const REPORT: Duration = Duration::from_mins(30);
 /// The same for a worker that was told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(6);
-/// No deadline of its own: the Job has one.
-const NEVER: Duration = Duration::from_hours(24 * 366);
 
 /// Does what the environment says, until it is done or the token ends it.
 pub async fn run(stop: CancellationToken) -> Exit {
@@ -108,7 +106,7 @@ async fn run_proof(task: &ProofTask, stop: CancellationToken) -> Exit {
 
 async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop);
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (Watch::NEVER, Watch::NEVER), stop);
     let files = Files::of_the_pod();
     let purged = match files.places(&task.storage, task.staging.as_ref(), &watch).await {
         Ok(places) => {
@@ -122,7 +120,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
 
 async fn run_sweep(task: &SweepTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("Backup", &task.subject).await else { return Exit::Untold };
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop);
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (Watch::NEVER, Watch::NEVER), stop);
     let swept = match Files::of_the_pod().staging(&task.staging) {
         Ok(staging) => {
             let staging = staging.patient(Patience::default(), watch.token());
@@ -147,7 +145,7 @@ async fn removed(watch: &Watch, (run, id): (&str, BackupId), result: Result<(), 
 
 async fn run_probe(task: &ProbeTask, stop: CancellationToken) -> Exit {
     let Some(reporter) = reporter("BackupStorage", &task.subject).await else { return Exit::Untold };
-    let watch = Watch::new(reporter, wall(), &task.subject.run, (NEVER, NEVER), stop).without_progress();
+    let watch = Watch::new(reporter, wall(), &task.subject.run, (Watch::NEVER, Watch::NEVER), stop).without_progress();
     let files = Files::of_the_pod();
     let places = files.places(&task.storage, None, &watch).await;
     let report = match places

@@ -57,6 +57,9 @@ struct State {
 }
 
 impl Watch {
+    /// No deadline of its own: the Job has one, or a person waits as long as they want to.
+    pub const NEVER: Duration = Duration::from_hours(24 * 366);
+
     /// Begins to watch an attempt. The token ends it from outside; it is not cancelled when the attempt ends by itself.
     #[must_use]
     pub fn new(

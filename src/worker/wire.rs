@@ -6,7 +6,6 @@ mod target;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -44,9 +43,6 @@ pub struct Files {
     /// See [`mount::TARGET_STORE_CA`].
     pub target_store_ca: PathBuf,
 }
-
-/// How long a store that answers with a passing error is asked again in the beginning.
-const AGAIN: Duration = Duration::from_secs(4);
 
 /// Where bytes lie.
 #[derive(Clone, Debug)]
@@ -108,8 +104,7 @@ impl Files {
     ) -> Result<Places, Failure> {
         let kind = Place::of(&storage.location);
         let repository = self.repository(storage, kind)?;
-        let soon = Patience { limit: AGAIN, ..Patience::default() };
-        let asking = backup::patient(&repository, soon, watch.token());
+        let asking = backup::patient(&repository, Patience::soon(), watch.token());
         let asked = async { asking.stat(&Key::marker()).await.map_err(|e| Failure::of_store(kind, &e)) };
         watch.soon(Asked::Store(kind), asked).await?;
         let staging = staging.map(|staging| self.staging(staging)).transpose()?;
@@ -212,7 +207,7 @@ pub fn place(s3: &S3Location) -> store::Place {
 
 /// A file of a Secret that must be there.
 fn required(directory: &Path, name: &str, reason: Reason) -> Result<String, Failure> {
-    let why = match credentials::text(directory, name) {
+    let why = match credentials::text(&directory.join(name)) {
         Ok(Some(text)) if text.contains('\0') => "it holds a NUL".to_owned(),
         Ok(Some(text)) => return Ok(text),
         Ok(None) => "the Secret has no such key".to_owned(),

@@ -67,7 +67,7 @@ impl TermLike for Screen {
 }
 
 fn watched(view: View) -> Shown {
-    shown(view, |view| Watch::new(view, worker::wall(), "r", (NO_DEADLINE, STALL), CancellationToken::new()))
+    shown(view, |view| Watch::new(view, worker::wall(), "r", (Watch::NEVER, STALL), CancellationToken::new()))
 }
 
 async fn copy(shown: &Shown, seconds: u64) {

@@ -1,24 +1,20 @@
 //! Which backup to restore, and where it lies.
 
-use std::path::Path;
-
-use futures::TryStreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::RestoreFlags;
 use crate::{
     cli::{
+        check,
         ending::Refusal,
         index::Index,
-        known::{self, NAMES},
-        list,
+        known, list,
         place::{self, Place},
         screen,
     },
     plan::BackupId,
-    store::{self, Objects, Prefix},
     task::Choice,
-    worker::{self, Failure, Folders, FoundFolder},
+    worker::{self, Folders, FoundFolder},
 };
 
 /// Folders and backups that are named of many.
@@ -53,7 +49,7 @@ impl Origin {
 /// # Errors
 /// When there is none, or more than one.
 pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -> Result<Origin, Refusal> {
-    let id = flags.id.as_deref().or(flags.named.as_deref()).map(known::id).transpose()?;
+    let id = known::either(flags.id.as_ref(), flags.named.as_ref())?;
     if flags.source.paths.len() > 1 {
         if id.is_some() || flags.latest {
             let text =
@@ -75,7 +71,7 @@ pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -
     };
     let found = async {
         let asked = list::ask(place, stop).await?;
-        let ids = ids(&*asked.objects).await.map_err(|e| Refusal::of(&Failure::of_store(place.kind(), &e), NAMES))?;
+        let (ids, _) = check::ids(&asked).await?;
         // Without its marker it is a repository still.
         if asked.marker.is_none() && ids.is_empty() {
             return of_folders(place, &asked.folders, flags.latest);
@@ -87,13 +83,6 @@ pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -
     };
     let choice = list::until(stop, found).await?;
     Ok(Origin { place: place.clone(), choice })
-}
-
-/// The backups of a repository, the oldest first.
-async fn ids(objects: &dyn Objects) -> Result<Vec<BackupId>, store::Error> {
-    let catalog = Prefix::catalog();
-    let listed = objects.list(&catalog).try_filter_map(|found| std::future::ready(Ok(found.key.backup())));
-    listed.try_collect().await
 }
 
 fn of_repository(place: &Place, ids: &[BackupId], latest: bool, all: bool) -> Result<Choice, Refusal> {
@@ -147,5 +136,5 @@ fn newest<'a>(place: &Place, folders: &'a [FoundFolder]) -> Result<&'a str, Refu
 }
 
 fn shown(path: &str) -> &str {
-    if Path::new(path).as_os_str().is_empty() { "." } else { path }
+    if path.is_empty() { "." } else { path }
 }

@@ -1,6 +1,6 @@
 //! The place that a backup is restored to.
 
-use super::{AGAIN, Files, Places};
+use super::{Files, Places};
 use crate::{
     store::{Key, Patience},
     task::{RestoreTask, StorageTask},
@@ -21,8 +21,7 @@ impl Files {
         };
         let target = StorageTask { location: task.target.location.clone(), ..task.storage.clone() };
         let target = files.repository(&target, kind)?;
-        let soon = Patience { limit: AGAIN, ..Patience::default() };
-        let asking = backup::patient(&target, soon, watch.token());
+        let asking = backup::patient(&target, Patience::soon(), watch.token());
         let asked = async { asking.stat(&Key::restored()).await.map_err(|e| Failure::of_store(kind, &e)) };
         watch.soon(Asked::Store(kind), asked).await?;
         Ok(RestorePorts { source: repository, target, patience: Patience::default() })
