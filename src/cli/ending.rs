@@ -2,7 +2,7 @@
 
 use crate::{
     api::{Outcome, Reason, Said},
-    worker::Failure,
+    worker::{Failure, Place},
 };
 
 /// How a command ends, by its exit code.
@@ -59,10 +59,11 @@ impl Refusal {
             Outcome::Interrupted => Ending::Interrupted,
             Outcome::Failed | Outcome::Succeeded => ending(failure.reason, failure.retryable),
         };
-        let of_target = failure.detail.contains("(in the target)");
-        let prefix = if of_target { "restore-" } else { names.repository };
         let detail = failure.detail.trim_end_matches('.');
-        Self { ending, message: one_line(&format!("{detail}. {}", hint(failure.reason, prefix))) }
+        let of = |place: Place| detail.ends_with(place.said());
+        let prefix = if of(Place::TargetVolume) { "restore-" } else { names.repository };
+        let path = if of(Place::Staging) { "staging".into() } else { format!("{prefix}path") };
+        Self { ending, message: one_line(&format!("{detail}. {}", hint(failure.reason, prefix, &path))) }
     }
 
     /// The same, of a report.
@@ -99,7 +100,7 @@ fn ending(reason: Reason, retryable: bool) -> Ending {
 
 /// What to change, in the words of the command line.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what no flag can mend has no flag")]
-fn hint(reason: Reason, p: &str) -> String {
+fn hint(reason: Reason, p: &str, path: &str) -> String {
     match reason {
         Reason::ServerUnreachable => "Check --host and --port, and that MatrixOne runs".into(),
         Reason::NotMatrixOne => "Correct --host and --port".into(),
@@ -107,7 +108,7 @@ fn hint(reason: Reason, p: &str) -> String {
         Reason::NotSysAccount => "Give a --user of account sys, such as dump".into(),
         Reason::ServerTlsUnavailable => "Switch TLS on in MatrixOne, or leave --tls required out".into(),
         Reason::ServerTlsUntrusted => "Give the authority of MatrixOne's certificate with --tls-ca-file".into(),
-        Reason::StorageUnreachable => format!("Check --{p}endpoint (or --{p}path), and that the store runs"),
+        Reason::StorageUnreachable => format!("Check --{p}endpoint (or --{path}), and that the store runs"),
         Reason::StorageTlsUntrusted => format!("Give the authority of the store's certificate with --{p}ca-file"),
         Reason::BucketNotFound => format!("Create the bucket, or correct --{p}bucket"),
         Reason::StorageCredentialsRejected => {
@@ -119,7 +120,7 @@ fn hint(reason: Reason, p: &str) -> String {
             )
         }
         Reason::RegionMismatch => format!("Correct --{p}region"),
-        Reason::VolumeNotUsable => format!("--{p}path must be a folder that this user may read and write"),
+        Reason::VolumeNotUsable => format!("--{path} must be a folder that this user may read and write"),
         Reason::RepositoryForeign => {
             format!("It can be listed, checked and restored from; to write, name another --{p}path or --{p}filepath")
         }
@@ -152,3 +153,6 @@ fn hint(reason: Reason, p: &str) -> String {
         other => other.remedy().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,16 @@ impl Place {
             Location::Volume(_) => Self::TargetVolume,
         }
     }
+
+    /// The words that end the detail of a failure in this place. A report has no other sign of the place.
+    #[must_use]
+    pub const fn said(self) -> &'static str {
+        match self {
+            Self::Bucket | Self::Volume => "(in the repository)",
+            Self::Staging => "(in the staging folder)",
+            Self::TargetBucket | Self::TargetVolume => "(in the target)",
+        }
+    }
 }
 
 impl Failure {
@@ -112,12 +122,7 @@ impl Failure {
             (_, Problem::Setting) => Reason::StorageSettingRefused,
             (_, Problem::Locked | Problem::Unsupported | Problem::Cancelled | Problem::Other) => Reason::StorageError,
         };
-        let on = match place {
-            Place::Bucket | Place::Volume => "in the repository",
-            Place::Staging => "in the staging folder",
-            Place::TargetBucket | Place::TargetVolume => "in the target",
-        };
-        Self::new(reason, format!("{error} ({on})"))
+        Self::new(reason, format!("{error} {}", place.said()))
     }
 }
 
