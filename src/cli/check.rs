@@ -65,7 +65,7 @@ pub async fn run(flags: &CheckFlags, stop: CancellationToken) -> Result<Ending, 
     let id = known::either(flags.id.as_ref(), flags.named.as_ref())?;
     let how = How { depth: Depth::Content, parallelism: flags.parallelism, output: flags.common.output };
     let mut out = io::stdout();
-    if let (None, 2..) = (id, flags.place.paths.len()) {
+    if id.is_none() && flags.place.name_a_chain() {
         let (place, paths) = place::chain(&flags.place)?;
         let last = paths.last().cloned().unwrap_or_default();
         let subject = Subject { place: &place, what: What::Path(&last), choice: Choice::Paths(paths) };

@@ -97,7 +97,7 @@ pub struct PlaceFlags<S: Side> {
     /// `--bucket`.
     pub bucket: Option<String>,
     /// `--filepath`.
-    pub filepath: Option<String>,
+    pub filepaths: Vec<String>,
     /// `--region`.
     pub region: Option<String>,
     /// `--compression`.
@@ -123,9 +123,15 @@ impl<S: Side> PlaceFlags<S> {
     /// Whether anything was said that names a place; keys alone do not.
     #[must_use]
     pub fn names_a_place(&self) -> bool {
-        let Self { kind, endpoint, bucket, filepath, region, role_arn, is_minio, paths, .. } = self;
-        let said = [endpoint, bucket, filepath, region, role_arn].into_iter().any(Option::is_some);
-        kind.is_some() || said || *is_minio || !paths.is_empty()
+        let Self { kind, endpoint, bucket, filepaths, region, role_arn, is_minio, paths, .. } = self;
+        let said = [endpoint, bucket, region, role_arn].into_iter().any(Option::is_some);
+        kind.is_some() || said || *is_minio || !filepaths.is_empty() || !paths.is_empty()
+    }
+
+    /// Whether several folders were named, which make a chain.
+    #[must_use]
+    pub fn name_a_chain(&self) -> bool {
+        self.paths.len() > 1 || self.filepaths.len() > 1
     }
 }
 
@@ -153,7 +159,9 @@ impl<S: Side> Args for PlaceFlags<S> {
         let dir = Arg::new(S::DIR).long(S::DIR).value_name("KIND").value_parser(kinds).help_heading(S::HEADING);
         let mut command = command.arg(dir.help("s3 or filesystem").hide_possible_values(true));
         for (name, value, help, short) in TEXTS {
-            command = command.arg(arg::<S>(name).value_name(value).help(help).hide_short_help(!short || !S::IN_SHORT));
+            let action = if name == "filepath" { ArgAction::Append } else { ArgAction::Set };
+            let arg = arg::<S>(name).action(action).value_name(value).help(help);
+            command = command.arg(arg.hide_short_help(!short || !S::IN_SHORT));
         }
         let file = |name: &str| arg::<S>(name).value_parser(clap::value_parser!(PathBuf)).value_name("FILE");
         let secret = file("secret-access-key-file").help("File with the secret key [else AWS_SECRET_ACCESS_KEY]");
@@ -199,7 +207,7 @@ impl<S: Side> FromArgMatches for PlaceFlags<S> {
             secret_access_key: text("secret-access-key"),
             secret_access_key_file: file("secret-access-key-file"),
             bucket: text("bucket"),
-            filepath: text("filepath"),
+            filepaths: matches.get_many::<String>(&id("filepath")).unwrap_or_default().cloned().collect(),
             region: text("region"),
             compression: text("compression"),
             role_arn: text("role-arn"),

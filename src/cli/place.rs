@@ -52,7 +52,7 @@ impl Place {
                         location
                     }
                     [] => return Err(Refusal::usage(format!("--{} filesystem needs {}", S::DIR, name("path")))),
-                    _ => return Err(Refusal::usage(format!("{} is given more than once", name("path")))),
+                    _ => return Err(twice(&name("path"))),
                 }
             }
         };
@@ -156,7 +156,7 @@ fn refuse_s3<S: Side>(flags: &PlaceFlags<S>) -> Result<(), Refusal> {
     let said = [
         ("endpoint", flags.endpoint.is_some()),
         ("bucket", flags.bucket.is_some()),
-        ("filepath", flags.filepath.is_some()),
+        ("filepath", !flags.filepaths.is_empty()),
         ("is-minio", flags.is_minio),
     ];
     match said.iter().find(|(_, said)| *said) {
@@ -192,16 +192,14 @@ fn s3<S: Side>(flags: &PlaceFlags<S>) -> Result<S3Location, Refusal> {
     if flags.compression.as_deref().is_some_and(|c| !c.is_empty() && c != "none") {
         screen::warn(&format!("{} has no effect: MatrixOne compresses its objects itself", name("compression")));
     }
-    let prefix = flags.filepath.as_deref().unwrap_or_default().trim_matches('/').to_owned();
-    if S::SAID_IN_SQL {
-        parts(&name("filepath"), &prefix)?;
-    } else if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        let text = format!("{} {prefix:?} must be parts divided by '/', none of them '.' or '..'", name("filepath"));
-        return Err(Refusal::usage(text));
-    }
+    let prefix = match &flags.filepaths[..] {
+        [] => "",
+        [path] => prefix::<S>(path)?,
+        _ => return Err(twice(&name("filepath"))),
+    };
     Ok(S3Location {
         bucket,
-        prefix,
+        prefix: prefix.to_owned(),
         endpoint: flags.endpoint.as_ref().map(|e| e.trim_end_matches('/').to_owned()),
         region: flags.region.clone().unwrap_or_else(|| "us-east-1".into()),
         path_style: flags.is_minio,
@@ -212,6 +210,23 @@ fn s3<S: Side>(flags: &PlaceFlags<S>) -> Result<S3Location, Refusal> {
         server_side_encryption: None,
         checksums: true,
     })
+}
+
+fn twice(flag: &str) -> Refusal {
+    Refusal::usage(format!("{flag} is given more than once"))
+}
+
+/// A folder in a bucket.
+fn prefix<S: Side>(path: &str) -> Result<&str, Refusal> {
+    let flag = PlaceFlags::<S>::name("filepath");
+    let prefix = path.trim_matches('/');
+    if S::SAID_IN_SQL {
+        parts(&flag, prefix)?;
+    } else if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        let text = format!("{flag} {prefix:?} must be parts divided by '/', none of them '.' or '..'");
+        return Err(Refusal::usage(text));
+    }
+    Ok(prefix)
 }
 
 /// A folder of this machine. Nobody mounts it: the whole machine is the volume.
@@ -236,9 +251,25 @@ pub fn folder(flag: &str, path: &Path) -> Result<Location, Refusal> {
 /// # Errors
 /// When a path is none.
 pub fn chain<S: Side>(flags: &PlaceFlags<S>) -> Result<(Place, Vec<String>), Refusal> {
-    let flag = PlaceFlags::<S>::name("path");
-    let whole: Result<Vec<PathBuf>, _> = flags.paths.iter().map(|path| absolute(&flag, path)).collect();
-    let whole = whole?;
+    let mut alone = flags.clone();
+    let below = if flags.filepaths.len() > 1 {
+        let whole: Result<Vec<_>, _> =
+            flags.filepaths.iter().map(|path| prefix::<S>(path).map(PathBuf::from)).collect();
+        let (common, below) = split(&PlaceFlags::<S>::name("filepath"), &whole?)?;
+        alone.filepaths = vec![common.to_string_lossy().into_owned()];
+        below
+    } else {
+        let flag = PlaceFlags::<S>::name("path");
+        let whole: Result<Vec<_>, _> = flags.paths.iter().map(|path| absolute(&flag, path)).collect();
+        let (common, below) = split(&flag, &whole?)?;
+        alone.paths = vec![common];
+        below
+    };
+    Ok((Place::of(&alone)?, below))
+}
+
+/// The deepest folder that holds all of these, and what of each lies below it.
+fn split(flag: &str, whole: &[PathBuf]) -> Result<(PathBuf, Vec<String>), Refusal> {
     let mut common = whole.first().cloned().unwrap_or_default();
     while !whole.iter().all(|path| path.starts_with(&common)) {
         common.pop();
@@ -247,10 +278,8 @@ pub fn chain<S: Side>(flags: &PlaceFlags<S>) -> Result<(Place, Vec<String>), Ref
         let below = path.strip_prefix(&common).ok().and_then(|path| path.to_str());
         below.map(str::to_owned).ok_or_else(|| Refusal::usage(format!("{flag} is no text in UTF-8")))
     };
-    let paths: Result<Vec<_>, _> = whole.iter().map(below).collect();
-    let mut flags = flags.clone();
-    flags.paths = vec![common.clone()];
-    Ok((Place::of(&flags)?, paths?))
+    let below: Result<_, _> = whole.iter().map(below).collect();
+    Ok((common, below?))
 }
 
 /// The deepest folder of a path that exists, and what lies below it: of the folders above, this user may have no right

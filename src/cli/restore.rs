@@ -185,7 +185,8 @@ impl Order {
             // What must be empty is seldom the folder that was named.
             (Some(Reason::TargetNotEmpty), _) => format!(". The target is {}", self.goal.place.lines().join(" ")),
             (Some(Reason::ObjectMissing), Choice::Paths(paths)) if paths.len() == 1 => {
-                " A chain is given with a --backup-path for each, or with the folder that holds them and --latest"
+                " A chain is given with a --backup-path or --backup-filepath for each, or with the folder that holds them \
+                 and --latest"
                     .into()
             }
             (Some(Reason::InvalidSpec), Choice::Id(_) | Choice::Latest) => {

@@ -50,10 +50,10 @@ impl Origin {
 /// When there is none, or more than one.
 pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -> Result<Origin, Refusal> {
     let id = known::either(flags.id.as_ref(), flags.named.as_ref())?;
-    if flags.source.paths.len() > 1 {
+    if flags.source.name_a_chain() {
         if id.is_some() || flags.latest {
-            let text =
-                "--backup-path more than once is a chain of folders, oldest first; it goes with no ID and no --latest";
+            let text = "--backup-path or --backup-filepath more than once is a chain of folders, oldest first; it goes with \
+                        no ID and no --latest";
             return Err(Refusal::usage(text));
         }
         let (place, paths) = place::chain(&flags.source)?;

@@ -345,7 +345,8 @@ async fn folders_in_one_place_are_told_apart() {
     let refusal = room.run(&format!("--backup_path @/backups/incr {TO}")).await.unwrap_err();
     assert_eq!(refusal.ending, Ending::Damaged);
     assert!(
-        refusal.message.contains("oldest first") && refusal.message.contains("a --backup-path for each"),
+        refusal.message.contains("oldest first")
+            && refusal.message.contains("a --backup-path or --backup-filepath for each"),
         "{refusal}"
     );
     let refusal = room.order(&format!("--backup_path @/mo {TO}")).await.err().unwrap();
