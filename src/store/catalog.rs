@@ -10,7 +10,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, Failure, Key, Listed, Objects, Prefix, Problem};
-use crate::plan::{BackupId, Catalog, Digest, EntriesReader, Entry, History, Marker, Owner, manifest::FORMAT};
+use crate::plan::{
+    BackupId, Catalog, Digest, EntriesReader, Entry, History, Marker, Owner, RepositoryId, manifest::FORMAT,
+};
 
 pub use commit::commit;
 pub use purge::{Purged, purge};
@@ -77,7 +79,9 @@ pub async fn claim(objects: &dyn Objects, seen: Option<Marker>, wanted: &Marker)
     let found = match seen {
         Some(found) => found,
         None => {
-            let body = serde_json::to_vec(wanted).map_err(|e| damaged(&Key::marker(), e.to_string()))?;
+            let repository = orphaned(objects).await?.unwrap_or(wanted.repository);
+            let body = serde_json::to_vec(&Marker { repository, ..wanted.clone() })
+                .map_err(|e| damaged(&Key::marker(), e.to_string()))?;
             let created = objects.create(&Key::marker(), body.into()).await;
             // Whatever the reply was, the marker that is there now counts.
             match (marker(objects).await?, created) {
@@ -89,6 +93,29 @@ pub async fn claim(objects: &dyn Objects, seen: Option<Marker>, wanted: &Marker)
     };
     own(&found, &wanted.owner.uid)?;
     Ok(found)
+}
+
+/// The repository of the backups in a place that has lost its marker. A new marker must name the same one: backups of
+/// another repository are not believed.
+async fn orphaned(objects: &dyn Objects) -> Result<Option<RepositoryId>, Failure> {
+    let (mut named, mut unreadable) = (Vec::new(), None);
+    let look = |found: Result<Catalog, Failure>| match found {
+        Ok(catalog) if named.contains(&catalog.repository) => {}
+        Ok(catalog) => named.push(catalog.repository),
+        Err(failure) => {
+            unreadable.get_or_insert(failure);
+        }
+    };
+    each(objects, look).await?;
+    match (&named[..], unreadable) {
+        ([repository], _) => Ok(Some(*repository)),
+        ([], None) => Ok(None),
+        ([], Some(failure)) => Err(failure),
+        ([..], _) => {
+            let why = format!("it is missing, and the backups there are of {} repositories", named.len());
+            Err(damaged(&Key::marker(), why))
+        }
+    }
 }
 
 /// Whether the store overwrites where it should refuse: tried out with the marker that is there, and its own bytes, so

@@ -39,7 +39,7 @@ impl At {
     /// Whether the first look ends with this call: what comes next writes, or may take its time.
     fn ends(self, call: &str) -> bool {
         match self {
-            Self::Store => call.starts_with("create mo-backup.json"),
+            Self::Store => call.starts_with("list catalog/"),
             Self::Server => call.contains("mo_sessions"),
         }
     }

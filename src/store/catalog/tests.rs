@@ -291,9 +291,35 @@ async fn a_repository_has_one_owner() {
 }
 
 #[tokio::test]
+async fn a_lost_marker_is_written_again_for_the_backups_that_are_there() {
+    let memory = repository().await;
+    let known = sample::blank().repository;
+    let again = claim(&memory, None, &marker_of("1")).await.unwrap();
+    assert_eq!((again.repository, again.owner), (known, marker_of("1").owner));
+    assert_eq!(marker(&memory).await.unwrap().map(|marker| marker.repository), Some(known));
+}
+
+#[tokio::test]
+async fn whose_the_backups_are_is_never_guessed() {
+    let memory = repository().await;
+    let other =
+        Catalog { repository: RepositoryId(Uuid::from_u128(9)), ..prepare(&memory, 9, &["mo_meta"], &[]).await };
+    commit(&memory, &other).await.unwrap();
+    let refused = claim(&memory, None, &marker_of("1")).await.unwrap_err();
+    assert!(refused.to_string().contains("of 2 repositories"), "{refused}");
+    let unread = Memory::new();
+    unread.set(Key::catalog(id(1)).as_str(), "{");
+    let refused = claim(&unread, None, &marker_of("1")).await.unwrap_err();
+    assert_eq!(refused.key(), Some(Key::catalog(id(1)).as_str()), "{refused}");
+    for memory in [memory, unread] {
+        assert_eq!(marker(&memory).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn a_lost_reply_of_a_claim_does_not_matter() {
     let memory = Memory::new();
-    memory.fault(0, Fault::Lost, || {});
+    memory.fault(1, Fault::Lost, || {});
     let wanted = marker_of("1");
     assert_eq!(claim(&memory, None, &wanted).await.unwrap(), wanted);
 }
