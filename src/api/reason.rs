@@ -232,8 +232,8 @@ reasons! {
         "The store does not encrypt, or does not know the storage class, as the storage asks."
         "Correct `s3.serverSideEncryption` or `s3.storageClass`, or leave it out; to encrypt, most stores need a key service."
     VolumeNotUsable permanent
-        "The volume is not mounted, or the worker may not read and write there."
-        "Check the claim, `job.runAs` and the rights of the folder."
+        "The volume is not mounted, is not the one that MatrixOne sees, or the worker may not read and write there."
+        "Check the claim, `serverPath`, `job.runAs` and the rights of the folder."
     StagingNotShared permanent
         "What MatrixOne wrote to the staging folder is not seen by the worker."
         "`staging.volume.serverPath` must be where MatrixOne's Pods mount the same claim and path."

@@ -5,15 +5,15 @@ use std::{path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Watch, clean, look,
+    Failure, Place, Watch, clean, look,
     report::{self, Findings, Taken},
     soon::Asked,
 };
 use crate::{
     api::{BackupReport, Reason, TakenType},
-    plan::AttemptDir,
+    plan::{AttemptDir, RepositoryId},
     sql::Server,
-    store::{Keys, Objects, Patience, Prefix, Retrying},
+    store::{Keys, Objects, Patience, Prefix, Retrying, catalog},
     task::BackupTask,
 };
 
@@ -54,6 +54,16 @@ impl Staging {
     #[must_use]
     pub fn patient(&self, patience: Patience, stop: &CancellationToken) -> Self {
         Self { objects: patient(&self.objects, patience, stop), folder: self.folder.clone() }
+    }
+}
+
+impl Staging {
+    /// Whether the folder is this repository, under whatever path. What was staged is removed in the end: there it would be
+    /// the backup.
+    pub(super) async fn is_of(&self, repository: RepositoryId) -> Result<bool, Failure> {
+        let marker = catalog::marker(&*self.objects).await;
+        let marker = marker.map_err(|e| Failure::of_repository(Place::Staging, &e))?;
+        Ok(marker.is_some_and(|marker| marker.repository == repository))
     }
 }
 

@@ -49,12 +49,19 @@ impl Attempt<'_> {
             let left = Prefix::backup(task.id);
             let emptied = clean::empty_folder(staging, &left).await;
             emptied.map_err(|why| {
-                let detail = format!("failed to empty {left} in the staging folder: {why}");
+                let detail = format!("failed to empty {left}: {why} {}", Place::Staging.said());
                 // Servers before 4.2 go on writing for a while after their BACKUP was killed: that passes.
                 Failure { retryable: !why.lasting, ..Failure::new(Reason::VolumeNotUsable, detail) }
             })?;
         }
         let repository = self.claim(marker, findings).await?;
+        if let Some(staging) = &ports.staging
+            && staging.is_of(repository).await?
+        {
+            let detail = "the staging folder is the repository itself, where what is staged would be removed again; it must \
+                          be another folder";
+            return Err(Failure::new(Reason::InvalidSpec, detail));
+        }
         Ok(Ground { facts, repository })
     }
 
@@ -76,7 +83,7 @@ impl Attempt<'_> {
             ErrorKind::PermissionDenied => Reason::VolumeNotUsable,
             _ => Reason::StorageError,
         };
-        Failure::new(reason, format!("failed to read {} in the staging folder: {cause}", file.display()))
+        Failure::new(reason, format!("failed to read {}: {cause} {}", file.display(), Place::Staging.said()))
     }
 
     pub(super) fn store_failure(&self, error: &store::Error) -> Failure {
@@ -128,7 +135,7 @@ impl Attempt<'_> {
             }
         }
         made.map_err(|e| {
-            let detail = format!("failed to make a folder in the staging folder: {e}");
+            let detail = format!("failed to make a folder for what is staged: {e} {}", Place::Staging.said());
             Failure::new(Reason::VolumeNotUsable, detail)
         })
     }

@@ -22,9 +22,10 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
     }
     let repository = &*places.repository;
     let failed = |e| Failure::of_repository(places.kind, &e);
-    let purged = match catalog::marker(repository).await.map_err(failed)? {
+    let marker = catalog::marker(repository).await.map_err(failed)?;
+    let purged = match &marker {
         Some(marker) => {
-            catalog::own(&marker, &task.storage.uid).map_err(failed)?;
+            catalog::own(marker, &task.storage.uid).map_err(failed)?;
             let purged = catalog::purge(repository, task.id).await.map_err(failed)?;
             let Purged { objects, bytes, kept } = purged;
             tracing::info!(objects, bytes, kept, "removed");
@@ -39,7 +40,14 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
         }
     };
     if let Some(staging) = &places.staging {
-        empty(task.id, staging).await?;
+        // A storage can be changed later: in the repository itself lies what others need of this backup.
+        let is_repository = match &marker {
+            Some(marker) => staging.is_of(marker.repository).await?,
+            None => false,
+        };
+        if !is_repository {
+            empty(task.id, staging).await?;
+        }
     }
     Ok(purged)
 }

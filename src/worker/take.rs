@@ -21,6 +21,7 @@ use crate::{
     plan::{AttemptDir, Catalog, Framing, resolve::Resolved},
     sql::Statement,
     store::{Prefix, framing, transfer::Moved},
+    task::Location,
 };
 
 impl Attempt<'_> {
@@ -123,6 +124,11 @@ impl Attempt<'_> {
                 let staging = self.task.staging.as_ref().map(|s| s.server_path.as_str()).unwrap_or_default();
                 let detail = format!("MatrixOne says that it has written below {staging}, and the worker sees nothing");
                 Failure::new(Reason::StagingNotShared, detail)
+            }
+            (Ended::Done, Method::Direct) if empty && matches!(self.task.storage.location, Location::Volume(_)) => {
+                let detail = "MatrixOne says that it has written the backup, and nothing is seen of it: it does not see this \
+                              folder under the path that it was told";
+                Failure::new(Reason::VolumeNotUsable, format!("{detail} {}", self.place().said()))
             }
             (Ended::Done, _) => Failure::new(Reason::BackupIncomplete, "MatrixOne said OK, and there is no mo_meta"),
         })

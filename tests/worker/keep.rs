@@ -7,7 +7,7 @@ use mo_backup::{
     api::{BackupType, Outcome, VersioningState},
     store::memory::Memory,
     task::{ProbeTask, PurgeTask, StagingTask, Subject, SweepTask},
-    worker::{Files, Place, Places, Watch, probe, purge, sweep},
+    worker::{Files, Place, Places, Staging, Watch, probe, purge, sweep},
 };
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,17 @@ async fn what_another_backup_needs_outlives_its_own() {
     purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
     assert_eq!(full.repository.keys(), ["mo-backup.json"]);
     purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_staging_folder_that_has_become_the_repository_is_not_emptied() {
+    let (full, incremental) = chain().await;
+    let folder = tempfile::tempdir().unwrap();
+    let staging = Staging { objects: Arc::new(full.repository.clone()), folder: folder.path().into() };
+    let places = Places { staging: Some(staging), ..places(&full.repository) };
+    let purged = purge(&purge_task(&full), &places).await.unwrap();
+    assert!(purged.kept > 0 && full.catalog().is_none());
+    assert_whole(&incremental);
 }
 
 #[tokio::test(start_paused = true)]

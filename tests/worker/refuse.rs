@@ -12,7 +12,7 @@ use mo_backup::{
 use rstest::rstest;
 use tokio_util::sync::CancellationToken;
 
-use super::rig::{Rig, keys, storage};
+use super::rig::{ROOT, Rig, keys, storage};
 
 fn foreign(rig: &Rig) {
     let marker = serde_json::json!({
@@ -48,6 +48,7 @@ fn broken(what: &str, rig: &Rig, task: &mut BackupTask, ports: &mut Ports) {
             let folder = std::path::PathBuf::from("/nowhere/at/all");
             ports.staging = Some(Staging { objects: Arc::new(Volume::open(&folder, "").unwrap()), folder });
         }
+        "same folder" => ports.repository = ports.staging.as_ref().unwrap().objects.clone(),
         "running" => rig.server.begin("somebody", 1000),
         "no base" => task.kind = BackupType::Incremental,
         "named base" => task.base = Some(BackupId::fresh()),
@@ -78,6 +79,7 @@ fn broken(what: &str, rig: &Rig, task: &mut BackupTask, ports: &mut Ports) {
 #[case("v4.2.0", "damaged", Reason::RepositoryDamaged)]
 #[case("v4.2.0", "prefix", Reason::PrefixNotEmpty)]
 #[case("v4.2.0", "volume", Reason::VolumeNotUsable)]
+#[case("v4.2.0", "same folder", Reason::InvalidSpec)]
 #[case("v4.2.0", "running", Reason::BackupRunning)]
 #[case("v4.2.0", "no base", Reason::BaseNotUsable)]
 #[case("v4.2.0", "named base", Reason::BaseNotFound)]
@@ -104,6 +106,10 @@ async fn nothing_is_sent_and_nothing_is_written(
     let after: Vec<_> = rig.repository.keys().into_iter().filter(|key| key != "mo-backup.json").collect();
     let before: Vec<_> = before.into_iter().filter(|key| key != "mo-backup.json").collect();
     assert_eq!(after, before);
+    // Beside the marker, of a folder that is the repository.
+    let own = ["/mo-backup.json", "/unfinished~"];
+    let staged: Vec<_> = rig.staged().into_iter().filter(|file| !own.iter().any(|own| file.ends_with(own))).collect();
+    assert_eq!(staged, Vec::<String>::new());
     assert!(!rig.words().contains("CANARY"));
 }
 
@@ -131,6 +137,19 @@ async fn a_folder_that_is_not_shared_is_noticed() {
     let report = rig.run(&rig.task(1, BackupType::Auto)).await;
     assert_eq!(report.said.reason.as_deref(), Some("StagingNotShared"), "{report:#?}");
     assert!(rig.catalog().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_the_server_does_not_see_is_noticed() {
+    let rig = Rig::new("v4.2.0");
+    rig.server.unshare();
+    let (mut task, mut ports) = (rig.task(1, BackupType::Auto), rig.ports());
+    direct(&mut task, &mut ports);
+    let volume = serde_json::json!({"claim": "c", "path": "", "serverPath": ROOT});
+    task.storage.location = Location::Volume(serde_json::from_value(volume).unwrap());
+    let report = backup(&task, &ports, &rig.watch(&task, CancellationToken::new())).await;
+    assert_eq!(report.said.reason.as_deref(), Some("VolumeNotUsable"), "{report:#?}");
+    assert!(rig.sent() && !report.said.retryable, "another try leaves another copy");
 }
 
 #[test]
