@@ -113,18 +113,40 @@ fn run_people(people: People, program: &mut clap::Command) -> anyhow::Result<Exi
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let gone = terminal_gone()?;
         let work = cli::run(people, program, stop.clone());
         tokio::pin!(work);
         tokio::select! {
             ending = &mut work => return anyhow::Ok(ending),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = gone => {}
         }
         stop.cancel();
         Ok(work.await)
     })?;
     runtime.shutdown_background();
     Ok(ExitCode::from(ending as u8))
+}
+
+/// Comes when the terminal is gone: what runs is stopped in order, as by Ctrl-C. Never under `nohup`, which has it ignored.
+fn terminal_gone() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut signal = if is_ignored(SignalKind::hangup()) { None } else { Some(signal(SignalKind::hangup())?) };
+    Ok(async move {
+        match &mut signal {
+            Some(signal) => _ = signal.recv().await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+/// Whether this signal is ignored, as the kernel says (proc_pid_status(5), a mask in hexadecimal with signal 1 as its lowest
+/// bit). Where it does not say, it is not.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
 }
 
 fn run_worker() -> anyhow::Result<ExitCode> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use futures::TryStreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,7 +24,7 @@ use crate::{
     api::{BackupReport, BackupType, Method, Outcome, Reason, TlsMode, VerifyLevel},
     plan::BackupId,
     sql::{Encryption, MatrixOne, Version},
-    store::{Key, Keys, Patience, Volume},
+    store::{Key, Keys, Objects, Patience, Prefix, Retrying, Volume},
     task::{BackupTask, ClusterTask, Location, StagingTask},
     worker::{self, Failure, Ports, SOON, Staging, Watch},
 };
@@ -44,7 +45,7 @@ pub struct BackupFlags {
     #[arg(long, default_value = "dump")]
     user: String,
     /// Password, in sight of everybody here [else asked]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     password: Option<String>,
     #[arg(long, value_name = "FILE", help = "File with the password [else MO_BACKUP_PASSWORD]")]
     password_file: Option<PathBuf>,
@@ -136,7 +137,8 @@ pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending,
     let failed = |failure: Failure| Refusal::of(&failure, NAMES);
     let repository = place.open().map_err(failed)?;
     if let Some(base) = base {
-        let found = repository.stat(&Key::catalog(base)).await;
+        let asking = Retrying::new(repository.clone(), Patience::soon(), stop.clone());
+        let found = asking.stat(&Key::catalog(base)).await;
         if found.map_err(|e| failed(Failure::of_store(place.kind(), &e)))?.is_none() {
             let detail = format!("--base-id {base}: the repository has no such backup");
             return Err(failed(Failure::new(Reason::BaseNotFound, detail)));
@@ -145,7 +147,7 @@ pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending,
     let (method, staging) = way(flags, &place, &server, id).await?;
     let task = task(flags, (id, base), &place, method, staging.as_ref());
     let ports = Ports {
-        repository,
+        repository: repository.clone(),
         staging: staging.as_ref().map(Shared::open).transpose().map_err(failed)?,
         server: Arc::new(server),
         keys: place.keys.clone(),
@@ -155,7 +157,29 @@ pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending,
     let report = worker::backup(&task, &ports, &watch).await;
     // The bar goes before anything is said.
     drop((watch, staging));
-    told(flags, &place, &mut index, &report)
+    let told = told(flags, &place, &mut index, &report);
+    match (told, report.said.outcome) {
+        (Err(refusal), Outcome::Failed | Outcome::Interrupted) => {
+            let left = left(&*repository, id, &place, &mut index).await;
+            Err(Refusal { message: format!("{}{left}", refusal.message), ..refusal })
+        }
+        (told, _) => told,
+    }
+}
+
+/// What is left of a backup that failed, and how to remove it. It is not removed here: a commit whose reply was lost may
+/// still come about.
+async fn left(repository: &dyn Objects, id: BackupId, place: &Place, index: &mut Index) -> String {
+    let below = Prefix::backup(id);
+    match tokio::time::timeout(SOON, repository.list(&below).try_next()).await {
+        Ok(Ok(None)) => return String::new(),
+        Ok(Ok(Some(_))) => {}
+        Ok(Err(_)) | Err(_) => return format!(". Whether anything of backup {id} is left could not be seen"),
+    }
+    if let Err(refusal) = index.remember(&place.location) {
+        screen::warn(&refusal.message);
+    }
+    format!(". What it left is removed by mo-backup delete {id} --force")
 }
 
 /// Says what came of it.
@@ -251,7 +275,11 @@ async fn way(
     id: BackupId,
 ) -> Result<(Method, Option<Shared>), Refusal> {
     if let Some(path) = &flags.staging {
-        return Ok((Method::Staged, Some(shared(path, flags.staging_server_path.as_deref())?)));
+        let shared = shared("--staging", path, flags.staging_server_path.as_deref())?;
+        if !shared.path.is_dir() {
+            return Err(Refusal::usage(format!("--staging {} is no folder", shared.path.display())));
+        }
+        return Ok((Method::Staged, Some(shared)));
     }
     let Location::S3(s3) = &place.location else { return Ok((Method::Direct, None)) };
     let asked = tokio::time::timeout(SOON, worker::preflight(server)).await;
@@ -268,12 +296,12 @@ async fn way(
         return Err(Refusal { ending: Ending::Final, message: text });
     }
     let path = std::env::temp_dir().join(format!("mo-backup-{id}"));
+    let mut made = shared("TMPDIR", &path, None)?;
     // What is staged is the whole database: nobody else on this machine may read it.
     std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| Refusal {
         ending: Ending::Final,
         message: format!("{why}, and no folder could be made for it: {}: {e}; name one with --staging", path.display()),
     })?;
-    let mut made = shared(&path, None)?;
     made.own = true;
     Ok((Method::Staged, Some(made)))
 }
@@ -292,11 +320,8 @@ fn obstacle(version: Version, keys: Option<&Keys>, unsaid: Option<&str>, allow_k
     }
 }
 
-fn shared(path: &Path, server_path: Option<&Path>) -> Result<Shared, Refusal> {
-    let path = place::absolute("--staging", path)?;
-    if !path.is_dir() {
-        return Err(Refusal::usage(format!("--staging {} is no folder", path.display())));
-    }
+fn shared(flag: &str, path: &Path, server_path: Option<&Path>) -> Result<Shared, Refusal> {
+    let path = place::absolute(flag, path)?;
     let seen = match server_path {
         Some(seen) if seen.is_absolute() => place::absolute("--staging-server-path", seen)?,
         Some(seen) => {
@@ -304,7 +329,7 @@ fn shared(path: &Path, server_path: Option<&Path>) -> Result<Shared, Refusal> {
         }
         None => path.clone(),
     };
-    let flag = if server_path.is_some() { "--staging-server-path" } else { "--staging" };
+    let flag = if server_path.is_some() { "--staging-server-path" } else { flag };
     let text = seen.to_str().ok_or_else(|| Refusal::usage(format!("{flag} is no text in UTF-8")))?;
     place::parts(flag, text.trim_matches('/'))?;
     Ok(Shared { server_path: text.to_owned(), path, own: false })
@@ -351,3 +376,6 @@ fn task(
         stall_deadline: progress::STALL,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! `mo-backup delete`.
 
+use std::sync::Arc;
+
 use clap::Args;
+use futures::TryStreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,7 +17,7 @@ use super::{
 };
 use crate::{
     plan::{BackupId, Catalog, references},
-    store::{self, Objects, catalog},
+    store::{self, Key, Objects, Prefix, catalog},
     task::PurgeTask,
     worker::{self, Failure, Places},
 };
@@ -37,7 +40,7 @@ pub struct DeleteFlags {
     /// Only leave it out of lists; its data stays
     #[arg(long)]
     not_delete_data: bool,
-    /// Delete it though incremental backups are based on it; what they need of it stays
+    /// Delete it though others are based on it (what they need stays), or though it is not finished
     #[arg(long, conflicts_with = "not_delete_data")]
     force: bool,
     #[command(flatten)]
@@ -58,7 +61,12 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
     let id = known::id(flags.id.as_deref().or(flags.named.as_deref()).unwrap_or_default())?;
     let mut index = Index::open(flags.common.meta_path.as_deref())?;
     let places = known::places(&flags.place, &index)?;
-    let (place, objects) = known::holder(places, id, &stop).await?;
+    let (place, objects) = match known::holder(places.clone(), id, &stop).await {
+        Err(unknown) if unknown.ending == Ending::NotFound && !flags.not_delete_data => {
+            remains(places, id, flags.force, &stop).await?.ok_or(unknown)?
+        }
+        found => found?,
+    };
     if flags.not_delete_data {
         index.forget(id)?;
         return told(
@@ -67,8 +75,10 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
             &format!("Backup {id} is left out of lists; its data stays in {}\n", place.lines().join(" ")),
         );
     }
+    let failed = |e: store::Failure| Refusal::of(&Failure::of_repository(place.kind(), &e), NAMES);
+    let needs = needs(&*objects, id).await.map_err(failed)?;
     if !flags.force {
-        refuse_if_needed(&*objects, &place, id).await?;
+        needs.refuse(id)?;
     }
     let task = PurgeTask {
         subject: place::subject(BackupId::fresh().to_string()),
@@ -76,9 +86,16 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
         storage: place.storage(),
         staging: None,
     };
-    let watch = progress::watch("delete", &task.subject.run, stop);
+    let watch = progress::quiet("delete", &task.subject.run, stop);
+    watch.step("removing");
     let places = Places { repository: objects, kind: place.kind(), staging: None };
-    let purged = watch.race(worker::purge(&task, &places)).await.and_then(|done| done);
+    let purged = tokio::select! {
+        biased;
+        purged = watch.race(worker::purge(&task, &places)) => purged.and_then(|done| done),
+        never = watch.beat() => match never {},
+    };
+    // The bar goes before anything is said.
+    drop(watch);
     let purged = purged.map_err(|failure| Refusal::of(&failure, NAMES))?;
     let kept = match purged.kept {
         0 => String::new(),
@@ -98,35 +115,83 @@ fn told(flags: &DeleteFlags, id: BackupId, text: &str) -> Result<Ending, Refusal
     Ok(Ending::Done)
 }
 
-/// An incremental backup goes on without its base, since every backup knows all its objects; but who deletes a base may
-/// not know that it is one.
-async fn refuse_if_needed(objects: &dyn Objects, place: &Place, id: BackupId) -> Result<(), Refusal> {
-    let (mut count, mut first) = (0_u64, Vec::new());
-    let show = |found: Result<Catalog, store::Failure>| {
-        // One that cannot be read stops the removal itself.
-        let Ok(catalog) = found else { return };
-        if catalog.base == Some(id) || references::needs(&catalog, id) {
-            count += 1;
-            if first.len() < NAMED {
-                first.push(catalog.id.to_string());
+/// The place that holds something of a backup that does not count: its removal was cut off, or its making.
+async fn remains(
+    places: Vec<Place>,
+    id: BackupId,
+    force: bool,
+    stop: &CancellationToken,
+) -> Result<Option<(Place, Arc<dyn Objects>)>, Refusal> {
+    for place in places {
+        let failed = |e: store::Error| Refusal::of(&Failure::of_store(place.kind(), &e), NAMES);
+        let objects = known::open(&place, stop)?;
+        let begun = objects.stat(&Key::trash(id)).await.map_err(failed)?.is_some();
+        let below = Prefix::backup(id);
+        let left = begun || objects.list(&below).try_next().await.map_err(failed)?.is_some();
+        if left && !begun && !force {
+            let message = format!(
+                "backup {id} is not there; what lies in its folder is of one that was cut off or is being made, which \
+                 would fail: --force removes it"
+            );
+            return Err(Refusal { ending: Ending::Final, message });
+        }
+        if left {
+            return Ok(Some((place, objects)));
+        }
+    }
+    Ok(None)
+}
+
+/// Backups that need another one.
+#[derive(Default)]
+struct Needs {
+    count: u64,
+    first: Vec<BackupId>,
+}
+
+/// Who needs this backup. An entry that cannot be read may be of one that does, so that nothing can be removed: it is
+/// better said before the removal than in the middle of it.
+async fn needs(objects: &dyn Objects, id: BackupId) -> Result<Needs, store::Failure> {
+    let (mut needs, mut unreadable) = (Needs::default(), None);
+    let own = Key::catalog(id);
+    let show = |found: Result<Catalog, store::Failure>| match found {
+        Ok(catalog) if catalog.base == Some(id) || references::needs(&catalog, id) => {
+            needs.count += 1;
+            if needs.first.len() < NAMED {
+                needs.first.push(catalog.id);
             }
         }
-    };
-    let looked = catalog::each(objects, show).await;
-    looked.map_err(|e| Refusal::of(&Failure::of_repository(place.kind(), &e), NAMES))?;
-    if count == 0 {
-        return Ok(());
-    }
-    let whom = match (&first[..], count) {
-        ([one], 1) => format!("backup {one}"),
-        (names, _) => {
-            format!("{count} backups ({}{})", names.join(", "), if count > NAMED as u64 { ", …" } else { "" })
+        Ok(_) => {}
+        Err(failure) if failure.key() == Some(own.as_str()) => {}
+        Err(failure) => {
+            unreadable.get_or_insert(failure);
         }
     };
-    Err(Refusal {
-        ending: Ending::Final,
-        message: format!(
-            "backup {id} is needed by {whom}; delete what needs it first, or give --force, which keeps what is needed of it"
-        ),
-    })
+    catalog::each(objects, show).await?;
+    match unreadable {
+        Some(cause) => Err(store::Failure::Blocked { id, cause: Box::new(cause) }),
+        None => Ok(needs),
+    }
+}
+
+impl Needs {
+    /// An incremental backup goes on without its base, since every backup knows all its objects; but who deletes a base
+    /// may not know that it is one.
+    fn refuse(&self, id: BackupId) -> Result<(), Refusal> {
+        let whom = match (&self.first[..], self.count) {
+            (_, 0) => return Ok(()),
+            ([one], 1) => format!("backup {one}"),
+            (first, count) => {
+                let names: Vec<_> = first.iter().map(ToString::to_string).collect();
+                format!("{count} backups ({}{})", names.join(", "), if count > NAMED as u64 { ", …" } else { "" })
+            }
+        };
+        Err(Refusal {
+            ending: Ending::Final,
+            message: format!(
+                "backup {id} is needed by {whom}; delete what needs it first, or give --force, which keeps what is \
+                 needed of it"
+            ),
+        })
+    }
 }

@@ -120,6 +120,10 @@ fn hint(reason: Reason, p: &str, path: &str) -> String {
             )
         }
         Reason::RegionMismatch => format!("Correct --{p}region"),
+        Reason::VolumeNotUsable if path == "path" => {
+            "--path must be a folder that this user may read and write, and that MatrixOne sees under the same path"
+                .into()
+        }
         Reason::VolumeNotUsable => format!("--{path} must be a folder that this user may read and write"),
         Reason::RepositoryForeign => {
             format!("It can be listed, checked and restored from; to write, name another --{p}path or --{p}filepath")

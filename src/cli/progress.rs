@@ -62,6 +62,12 @@ pub fn watch(verb: &str, run: &str, stop: CancellationToken) -> Shown {
     shown(screen(verb), |view| Watch::new(view, worker::wall(), run, (Watch::NEVER, STALL), stop))
 }
 
+/// The same for work that does not say how far it is.
+#[must_use]
+pub fn quiet(verb: &str, run: &str, stop: CancellationToken) -> Shown {
+    shown(screen(verb), |view| Watch::new(view, worker::wall(), run, (Watch::NEVER, Watch::NEVER), stop))
+}
+
 /// The same for work that asks no server: nobody minds how often it is looked at what was read.
 #[must_use]
 pub fn brisk(verb: &str, run: &str, stop: CancellationToken) -> Shown {

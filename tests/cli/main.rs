@@ -185,7 +185,7 @@ fn damage_is_found_and_named(#[case] exhibit: &str, #[case] named: &str) {
     let before = desk.tree();
     let (code, out, err) = desk.run(&["check", INCREMENTAL, "--path", "prod"]);
     assert_eq!(code, 4, "{out}{err}");
-    assert!(format!("{out}{err}").contains(named), "{out}{err}");
+    assert!(out.lines().any(|line| line.starts_with("fault: ") && line.contains(named)), "{out}{err}");
     assert_eq!(desk.tree(), before);
 }
 
@@ -200,6 +200,45 @@ fn a_base_is_deleted_by_force_and_what_others_need_stays() {
     let (code, out, _) = desk.run(&["list", "--path", "prod", "--output", "json"]);
     let listed: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, listed.as_array().unwrap().len(), listed[0]["id"].as_str()), (0, 1, Some(INCREMENTAL)));
+}
+
+#[rstest]
+#[case::its_removal_was_cut_off(true, "")]
+#[case::its_making_was_cut_off(false, "--force")]
+fn what_is_left_of_a_backup_is_removed(#[case] begun: bool, #[case] flag: &str) {
+    let desk = Desk::with("whole");
+    let entry = desk.path().join(format!("prod/catalog/{INCREMENTAL}.json"));
+    let record = desk.path().join(format!("prod/trash/{INCREMENTAL}.json"));
+    if begun {
+        std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+        std::fs::rename(entry, &record).unwrap();
+    } else {
+        std::fs::remove_file(entry).unwrap();
+        let before = desk.tree();
+        let (code, _, err) = desk.run(&["delete", INCREMENTAL, "--path", "prod"]);
+        assert!(code == 11 && err.contains("--force"), "{code} {err}");
+        assert_eq!(desk.tree(), before);
+    }
+    let line = format!("delete {INCREMENTAL} --path prod {flag}");
+    let (code, out, err) = desk.run(&line.split_whitespace().collect::<Vec<_>>());
+    assert!(code == 0 && out.contains("Deleted backup") && !out.contains(": 0 objects"), "{out}{err}");
+    let left: Vec<_> = desk.tree().into_keys().filter(|path| path.to_string_lossy().contains(INCREMENTAL)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(desk.run(&["delete", INCREMENTAL, "--path", "prod"]).0, 3);
+    assert_eq!(desk.run(&["check", FULL, "--path", "prod"]).0, 0);
+}
+
+#[rstest]
+#[case("")]
+#[case("--force")]
+fn nothing_is_deleted_while_an_entry_cannot_be_read(#[case] flag: &str) {
+    let desk = Desk::with("whole");
+    std::fs::write(desk.path().join(format!("prod/catalog/{INCREMENTAL}.json")), "{").unwrap();
+    let before = desk.tree();
+    let line = format!("delete {FULL} --path prod {flag}");
+    let (code, _, err) = desk.run(&line.split_whitespace().collect::<Vec<_>>());
+    assert!(code == 4 && err.contains(INCREMENTAL), "{code} {err}");
+    assert_eq!(desk.tree(), before);
 }
 
 #[test]
