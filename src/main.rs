@@ -140,7 +140,7 @@ fn terminal_gone() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Whether this signal is ignored, as the kernel says (proc_pid_status(5), a mask in hexadecimal with signal 1 as its lowest
+/// Whether this signal is ignored, as the kernel says (`proc_pid_status(5)`, a mask in hexadecimal with signal 1 as its lowest
 /// bit). Where it does not say, it is not.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
