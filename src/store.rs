@@ -11,6 +11,7 @@ pub mod error;
 pub mod failure;
 pub mod framing;
 pub mod layout;
+pub mod level;
 pub mod memory;
 pub mod presence;
 pub mod restored;
@@ -34,6 +35,7 @@ pub use credentials::Keys;
 pub use error::{Error, Problem};
 pub use failure::Failure;
 pub use layout::{Key, Prefix};
+pub use level::Level;
 pub use retry::{Patience, Retrying};
 pub use sign::{ObjectLock, Questions, Retention, Versioning};
 pub use volume::Volume;
@@ -77,6 +79,16 @@ pub trait Objects: Send + Sync + fmt::Debug {
 
     /// All objects whose key begins with the prefix, ascending by key bytes, each once.
     fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>>;
+
+    /// Something that is there and that no listing shows, in words: a symbolic link, a socket, a name that no key has.
+    /// Empty folders are nothing.
+    async fn unlisted(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    /// What lies directly in a folder: at most so many names, and whether there are more. A folder that is not there has
+    /// none. What lies deeper is not looked at.
+    async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error>;
 
     /// Deletes the keys; missing ones are fine. The caller judges success by listing.
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error>;

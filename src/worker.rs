@@ -48,7 +48,7 @@ pub use probe::probe;
 pub use proof::{Login, ProofPorts, prove};
 pub use purge::{purge, sweep};
 pub use reporter::{Kubernetes, Reporter, Untold};
-pub use restore::{RestorePorts, restore};
+pub use restore::{RestorePorts, latest, restore};
 pub use run::{Exit, run, wall};
 pub use soon::SOON;
 pub use watch::{Clock, Watch};

@@ -1,10 +1,11 @@
 //! `mo-backup check`.
 
+mod said;
+
 use std::io::{self, Write};
 
 use clap::Args;
 use futures::TryStreamExt as _;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,14 +16,16 @@ use super::{
     known::{self, NAMES},
     list::{self, Asked, Notes, sheet::Told},
     place::{self, Place},
-    progress, screen, table, words,
+    progress, screen, table,
 };
 use crate::{
     plan::BackupId,
-    store::{Patience, Prefix},
+    store::{Key, Patience, Prefix},
     task::{Choice, Location},
     worker::{self, CheckTask, Checked, Depth, Failure, FoundFolder, plain},
 };
+
+use said::Tally;
 
 /// Objects that are read at the same time.
 pub const PARALLELISM: u16 = 4;
@@ -69,9 +72,9 @@ pub async fn run(flags: &CheckFlags, stop: CancellationToken) -> Result<Ending, 
         let (place, paths) = place::chain(&flags.place)?;
         let last = paths.last().cloned().unwrap_or_default();
         let subject = Subject { place: &place, what: What::Path(&last), choice: Choice::Paths(paths) };
-        return one(&subject, how, &mut out, &stop).await;
+        return one(&subject, how, &mut out, &stop).await?.ending();
     }
-    let index = Index::open(flags.common.meta_path.as_deref())?;
+    let index = Index::open_beside(flags.common.meta_path.as_deref(), flags.place.names_a_place())?;
     let places = known::places(&flags.place, &index)?;
     match id {
         Some(id) => {
@@ -80,13 +83,14 @@ pub async fn run(flags: &CheckFlags, stop: CancellationToken) -> Result<Ending, 
             if how.output == Output::Table {
                 list::row(&mut out, &place, &catalog)?;
             }
-            one(&Subject::of(&place, id), how, &mut out, &stop).await
+            one(&Subject::of(&place, id), how, &mut out, &stop).await?.ending()
         }
         None => {
             let everything = flags.place.names_a_place();
             let hidden = |id| !everything && index.is_forgotten(id);
             let mut notes = Notes::default();
-            let asked = list::until(&stop, list::ask_all(&places, &mut notes, &stop)).await?;
+            let known = (!everything).then_some(&index);
+            let asked = list::until(&stop, list::ask_all(&places, known, &mut notes, &stop)).await?;
             let checked = all(&asked, &hidden, how, (&mut out, &mut notes), &stop).await;
             let noted = notes.say();
             Ok(worse(checked?, noted))
@@ -141,6 +145,27 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// What is said of one that was there when it was listed.
+    fn gone(&self) -> Refusal {
+        let place = list::name(self.place);
+        Refusal::not_found(format!("{}: {} was deleted meanwhile, and was not checked", place, self.name()))
+    }
+
+    /// What is said of one whose earlier folders were not looked at. It is no damage, and no backup that is known to be
+    /// whole: the same command line can say no more.
+    fn needs(&self, elsewhere: u64) -> Refusal {
+        let flag = match self.place.location {
+            Location::S3(_) => "--backup-filepath",
+            Location::Volume(_) => "--backup-path",
+        };
+        let message = format!(
+            "{}: {elsewhere} objects that it needs lie in earlier folders, which were not looked at; name every folder from \
+             the full backup on with {flag}, oldest first, or once the one that holds them all",
+            self.name()
+        );
+        Refusal { ending: Ending::Final, message: plain(&message, TEXT) }
+    }
+
     fn told(&self, checked: Option<&Checked>) -> Told<'_> {
         let location: &Location = &self.place.location;
         match (&self.what, checked.and_then(|checked| checked.catalog.as_ref())) {
@@ -155,13 +180,13 @@ impl<'a> Subject<'a> {
 /// Checks a backup, and says what came of it.
 ///
 /// # Errors
-/// When that could not be told.
+/// When that could not be told, or the backup is not there any more.
 pub async fn one(
     subject: &Subject<'_>,
     how: How,
     out: &mut (dyn Write + Send),
     stop: &CancellationToken,
-) -> Result<Ending, Refusal> {
+) -> Result<Verdict, Refusal> {
     let kind = subject.place.kind();
     if how.output == Output::Table {
         screen::written(writeln!(out, "Checking the backup data...").and_then(|()| out.flush()))?;
@@ -172,67 +197,42 @@ pub async fn one(
     let checked = worker::check(&task, &objects, kind, Patience::default(), &shown).await;
     drop(shown);
     let checked = checked.map_err(|failure| Refusal::of(&failure, NAMES));
+    let verdict = judge(subject, &checked, stop).await?;
     if let Ok(checked) = &checked {
         checked.warnings.iter().for_each(|warning| screen::warn(&plain(&warning.message, TEXT)));
     }
     let text = match (how.output, &checked) {
-        (_, Err(refusal)) if refusal.ending != Ending::Damaged => return Err(refusal.clone()),
-        (_, Err(refusal)) => untold(subject, how.output, refusal)?,
-        (Output::Table, Ok(checked)) => in_words(checked, how.depth),
-        (Output::Json, Ok(checked)) => json(subject.told(Some(checked)).checked(found(checked, how.depth)))?,
+        (_, Err(refusal)) => said::untold(subject, how.output, refusal)?,
+        (Output::Table, Ok(checked)) => said::in_words(checked, how.depth),
+        (Output::Json, Ok(checked)) => json(subject.told(Some(checked)).checked(said::found(checked, how.depth)))?,
     };
     screen::written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
-    Ok(if checked.is_ok_and(|checked| checked.faults == 0) { Ending::Done } else { Ending::Damaged })
+    Ok(verdict)
 }
 
-/// Why nothing more was found.
-fn untold(subject: &Subject<'_>, output: Output, refusal: &Refusal) -> Result<String, Refusal> {
-    let why = plain(&refusal.message, TEXT);
-    match output {
-        Output::Table => Ok(format!("fault: {why}\n")),
-        Output::Json => json(subject.told(None).checked(json!({"good": false, "error": why}))),
+/// What a check has found of a backup. One that was deleted meanwhile is not damaged, though its objects are missing: its
+/// entry went first.
+async fn judge(
+    subject: &Subject<'_>,
+    checked: &Result<Checked, Refusal>,
+    stop: &CancellationToken,
+) -> Result<Verdict, Refusal> {
+    match checked {
+        Ok(Checked { faults: 0, elsewhere: 0, .. }) => return Ok(Verdict::Whole),
+        Ok(Checked { faults: 0, elsewhere, .. }) => return Ok(Verdict::Open(subject.needs(*elsewhere))),
+        Err(refusal) if refusal.ending == Ending::NotFound => return Err(subject.gone()),
+        Err(refusal) if refusal.ending != Ending::Damaged => return Err(refusal.clone()),
+        Ok(_) | Err(_) => {}
     }
-}
-
-/// What was found, for programs.
-fn found(checked: &Checked, depth: Depth) -> serde_json::Value {
-    let Checked { name: _, catalog: _, objects, bytes, hashed, faults, first, warnings } = checked;
-    json!({
-        "good": *faults == 0,
-        "depth": match depth {
-            Depth::Presence => "presence",
-            Depth::Content => "content",
-        },
-        "objects": objects,
-        "bytes": bytes,
-        "hashed": hashed,
-        "faults": faults,
-        "first": first.iter().map(|fault| plain(fault, TEXT)).collect::<Vec<_>>(),
-        "warnings": warnings.iter().map(|warning| plain(&warning.message, TEXT)).collect::<Vec<_>>(),
-    })
-}
-
-/// What was found, for people.
-fn in_words(checked: &Checked, depth: Depth) -> String {
-    let Checked { name: _, catalog: _, objects, bytes, hashed, faults, first, warnings: _ } = checked;
-    let mut text: String = first.iter().map(|fault| format!("fault: {}\n", plain(fault, TEXT))).collect();
-    match faults.saturating_sub(first.len() as u64) {
-        0 => {}
-        more => text += &format!("and {more} more\n"),
-    }
-    let size = words::size(*bytes);
-    text += &match (depth, *faults) {
-        (Depth::Presence, 0) => format!("found {objects} objects ({size}), all that there must be\n"),
-        (Depth::Presence, faults) => format!("{faults} of {objects} objects are missing or have another size\n"),
-        (Depth::Content, 0) if hashed < objects => format!(
-            "checked {objects} objects ({size}), all as they were written; {} have no SHA-256 on record and could only be \
-             read\n",
-            objects - hashed
-        ),
-        (Depth::Content, 0) => format!("checked {objects} objects ({size}), all as they were written\n"),
-        (Depth::Content, faults) => format!("{faults} of {objects} objects are damaged or missing\n"),
+    let id = match subject.what {
+        What::Id(id) => id,
+        What::Folder(_) | What::Path(_) => return Ok(Verdict::Damaged),
     };
-    text
+    let entry = known::open(subject.place, stop)?.stat(&Key::catalog(id)).await;
+    match entry.map_err(|e| Refusal::of(&Failure::of_store(subject.place.kind(), &e), NAMES))? {
+        Some(_) => Ok(Verdict::Damaged),
+        None => Err(subject.gone()),
+    }
 }
 
 /// Text for programs.
@@ -243,24 +243,27 @@ pub fn json(text: io::Result<String>) -> Result<String, Refusal> {
     text.map_err(|e| Refusal { ending: Ending::Final, message: format!("failed to write the result: {e}") })
 }
 
-/// What came of checking several backups.
-#[derive(Debug, Default)]
-struct Tally {
-    backups: u64,
-    damaged: u64,
-    /// Those of which it could not be told.
-    open: u64,
+/// What came of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is what it was when it was written.
+    Whole,
+    /// Something of it is not.
+    Damaged,
+    /// Nothing of what could be looked at is damaged, and why the rest could not be looked at.
+    Open(Refusal),
 }
 
-impl Tally {
-    fn in_words(&self) -> String {
+impl Verdict {
+    /// How a command ends that has checked nothing else.
+    ///
+    /// # Errors
+    /// When it could not be told of everything.
+    pub fn ending(self) -> Result<Ending, Refusal> {
         match self {
-            Self { backups: 0, .. } => String::new(),
-            Self { backups, damaged: 0, open: 0 } => format!("\nchecked {backups} backups, all as they were written\n"),
-            Self { backups, damaged, open: 0 } => format!("\n{damaged} of {backups} backups are damaged\n"),
-            Self { backups, damaged, open } => {
-                format!("\n{damaged} of {backups} backups are damaged, {open} could not be checked\n")
-            }
+            Self::Whole => Ok(Ending::Done),
+            Self::Damaged => Ok(Ending::Damaged),
+            Self::Open(why) => Err(why),
         }
     }
 }
@@ -275,16 +278,20 @@ async fn all(
 ) -> Result<Ending, Refusal> {
     let mut tally = Tally::default();
     for at in asked {
-        let (ids, strays) = list::until(stop, ids(at)).await?;
+        let (mut ids, strays) = list::until(stop, ids(at)).await?;
         let (place, folders) = (at.place, &at.folders.found);
         if strays > 0 {
             let text = format!("{}: {strays} files of its catalogue have names of none", list::name(place));
             notes.warn(Ending::Damaged, &text);
         }
-        if ids.is_empty() && folders.is_empty() && at.marker.is_none() {
-            notes.warn(Ending::NotFound, &list::nothing(place));
+        let there = ids.len();
+        ids.retain(|id| !hidden(*id));
+        if there == 0 && folders.is_empty() && at.marker.is_none() {
+            notes.warn(Ending::NotFound, &at.nothing());
+        } else if ids.is_empty() && folders.is_empty() {
+            tally.aside.push(list::empty(place, there));
         }
-        let backups = ids.into_iter().filter(|id| !hidden(*id)).map(|id| Subject::of(place, id));
+        let backups = ids.into_iter().map(|id| Subject::of(place, id));
         let found = folders.iter().map(|folder| {
             let choice = Choice::Paths(worker::chain_of(folders, &folder.path));
             Subject { place, what: What::Folder(folder), choice }
@@ -293,6 +300,9 @@ async fn all(
             next(&subject, how, (&mut *out, &mut *notes), &mut tally, stop).await?;
         }
     }
+    // Who has checked nothing must not take it for a success.
+    let aside = if tally.backups == 0 { Ending::NotFound } else { Ending::Done };
+    tally.aside.iter().for_each(|text| notes.warn(aside, text));
     if how.output == Output::Table {
         screen::written(out.write_all(tally.in_words().as_bytes()))?;
     }
@@ -308,29 +318,36 @@ async fn next(
     stop: &CancellationToken,
 ) -> Result<(), Refusal> {
     if how.output == Output::Table {
-        let space = if tally.backups > 0 { "\n" } else { "" };
+        let space = if tally.begun { "\n" } else { "" };
         screen::written(writeln!(out, "{space}{}", subject.name()))?;
     }
-    let told = one(subject, how, out, stop).await;
-    tally.backups += 1;
-    let refusal = match told {
-        Ok(ending) => {
-            tally.damaged += u64::from(ending != Ending::Done);
-            return Ok(());
+    tally.begun = true;
+    let open = match one(subject, how, out, stop).await {
+        Ok(Verdict::Whole) => None,
+        Ok(Verdict::Damaged) => {
+            tally.damaged += 1;
+            None
         }
-        Err(refusal) => refusal,
+        Ok(Verdict::Open(why)) => Some(why),
+        Err(refusal) => match refusal.ending {
+            // The next one would fail in the same way.
+            Ending::Interrupted | Ending::Again => return Err(refusal),
+            Ending::NotFound => {
+                tally.aside.push(refusal.message);
+                return screen::written(out.write_all(said::gone(how.output).as_bytes()));
+            }
+            Ending::Done | Ending::Usage | Ending::Damaged | Ending::Final => {
+                screen::written(out.write_all(said::untold(subject, how.output, &refusal)?.as_bytes()))?;
+                Some(refusal)
+            }
+        },
     };
-    match refusal.ending {
-        // The next one would fail in the same way.
-        Ending::Interrupted | Ending::Again => return Err(refusal),
-        // Deleted since it was listed.
-        Ending::NotFound => tally.backups -= 1,
-        Ending::Done | Ending::Usage | Ending::Damaged | Ending::Final => {
-            tally.open += 1;
-            notes.warn(refusal.ending, &refusal.message);
-        }
+    tally.backups += 1;
+    if let Some(why) = open {
+        tally.open += 1;
+        notes.warn(why.ending, &why.message);
     }
-    screen::written(out.write_all(untold(subject, how.output, &refusal)?.as_bytes()))
+    Ok(())
 }
 
 /// The backups of a place by the names of its catalogue, the oldest first, and how many names there are none of a backup.

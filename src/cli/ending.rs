@@ -59,7 +59,9 @@ impl Refusal {
             Outcome::Interrupted => Ending::Interrupted,
             Outcome::Failed | Outcome::Succeeded => ending(failure.reason, failure.retryable),
         };
-        let detail = failure.detail.trim_end_matches('.');
+        // There is no worker that a person knows.
+        let interrupted = failure.reason == Reason::Interrupted;
+        let detail = if interrupted { "it was told to stop" } else { failure.detail.trim_end_matches('.') };
         let of = |place: Place| detail.ends_with(place.said());
         let prefix = if of(Place::TargetVolume) { "restore-" } else { names.repository };
         let path = if of(Place::Staging) { "staging".into() } else { format!("{prefix}path") };
@@ -121,10 +123,13 @@ fn hint(reason: Reason, p: &str, path: &str) -> String {
         }
         Reason::RegionMismatch => format!("Correct --{p}region"),
         Reason::VolumeNotUsable if path == "path" => {
-            "--path must be a folder that this user may read and write, and that MatrixOne sees under the same path"
+            "--path must be a folder that MatrixOne sees under the same path, and this user must have the rights to it and \
+             to what lies there: run both as the same user"
                 .into()
         }
-        Reason::VolumeNotUsable => format!("--{path} must be a folder that this user may read and write"),
+        Reason::VolumeNotUsable => {
+            format!("--{path} must be a folder, and this user must have the rights to it and to what lies there")
+        }
         Reason::RepositoryForeign => {
             format!("It can be listed, checked and restored from; to write, name another --{p}path or --{p}filepath")
         }

@@ -25,8 +25,6 @@ pub trait Side: Clone + Copy + Debug + Send + Sync + 'static {
     const SHORT: bool;
     /// Whether the short help has the flags of a bucket.
     const IN_SHORT: bool;
-    /// Whether MatrixOne may have to write there: not every path can be said in its BACKUP statement.
-    const SAID_IN_SQL: bool;
 }
 
 /// Where `backup` writes.
@@ -51,7 +49,6 @@ impl Side for Repository {
     const HEADING: &'static str = "Repository";
     const SHORT: bool = false;
     const IN_SHORT: bool = true;
-    const SAID_IN_SQL: bool = true;
 }
 
 impl Side for Source {
@@ -60,7 +57,6 @@ impl Side for Source {
     const HEADING: &'static str = "Repository (without it: those in the index)";
     const SHORT: bool = true;
     const IN_SHORT: bool = false;
-    const SAID_IN_SQL: bool = false;
 }
 
 impl Side for Backed {
@@ -69,7 +65,6 @@ impl Side for Backed {
     const HEADING: &'static str = "Repository (without it: those in the index)";
     const SHORT: bool = false;
     const IN_SHORT: bool = false;
-    const SAID_IN_SQL: bool = false;
 }
 
 impl Side for Target {
@@ -78,7 +73,6 @@ impl Side for Target {
     const HEADING: &'static str = "Where to restore to";
     const SHORT: bool = false;
     const IN_SHORT: bool = true;
-    const SAID_IN_SQL: bool = false;
 }
 
 /// What was said of a place. Nothing is judged yet.

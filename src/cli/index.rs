@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::ending::Refusal;
+use super::{ending::Refusal, screen};
 use crate::{plan::BackupId, task::Location};
 
 /// Its name in a folder.
@@ -57,14 +57,24 @@ impl Index {
     /// # Errors
     /// When it cannot be read, or is none that this program has written.
     pub fn open(meta_path: Option<&Path>) -> Result<Self, Refusal> {
-        let path = match meta_path {
-            Some(path) if path.as_os_str().is_empty() => return Err(Refusal::usage("--meta-path is empty")),
-            Some(path) if path.is_dir() => path.join(NAME),
-            Some(path) => path.to_owned(),
-            None => PathBuf::from(NAME),
-        };
+        let path = path(meta_path)?;
         let content = read(&path)?;
         Ok(Self { path, content })
+    }
+
+    /// The same for a command line that may name its place: it needs no index then, so one that cannot be read is told, and
+    /// taken for an empty one. It is left alone.
+    ///
+    /// # Errors
+    /// When it cannot be read, and no place is named.
+    pub fn open_beside(meta_path: Option<&Path>, names_a_place: bool) -> Result<Self, Refusal> {
+        match Self::open(meta_path) {
+            Err(refusal) if names_a_place => {
+                screen::warn(&refusal.message);
+                Ok(Self { path: path(meta_path)?, content: Content::default() })
+            }
+            opened => opened,
+        }
     }
 
     /// The file.
@@ -77,6 +87,13 @@ impl Index {
     #[must_use]
     pub fn repositories(&self) -> &[Location] {
         &self.content.repositories
+    }
+
+    /// Where a place stands in the file, for people: whoever knows that it is gone removes it there.
+    #[must_use]
+    pub fn entry(&self, location: &Location) -> Option<String> {
+        let at = self.repositories().iter().position(|known| known == location)?;
+        Some(format!("entry {} of \"repositories\" in the index {}", at + 1, self.path.display()))
     }
 
     /// Whether a backup is left out of lists.
@@ -127,6 +144,16 @@ impl Index {
         }
         self.content = content;
         Ok(())
+    }
+}
+
+/// Where the index is.
+fn path(meta_path: Option<&Path>) -> Result<PathBuf, Refusal> {
+    match meta_path {
+        Some(path) if path.as_os_str().is_empty() => Err(Refusal::usage("--meta-path is empty")),
+        Some(path) if path.is_dir() => Ok(path.join(NAME)),
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(PathBuf::from(NAME)),
     }
 }
 

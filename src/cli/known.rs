@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    ending::{Names, Refusal},
+    ending::{Ending, Names, Refusal},
     flags::{PlaceFlags, Side},
     index::Index,
     place::Place,
     screen,
 };
 use crate::{
-    plan::BackupId,
-    store::{Key, Objects, Patience, Retrying},
-    worker::Failure,
+    api::Reason,
+    plan::{BackupId, Marker},
+    store::{Key, Objects, Patience, Retrying, catalog},
+    worker::{Failure, SOON},
 };
 
 /// The names of flags of commands that find backups.
@@ -33,8 +36,9 @@ pub fn places<S: Side>(flags: &PlaceFlags<S>, index: &Index) -> Result<Vec<Place
     let known = known?;
     if known.is_empty() {
         return Err(Refusal::usage(format!(
-            "no repository is known: {} knows none; name one with --{} and {}, or the index with --meta-path",
+            "no repository is known: {} {}; name one with --{} and {}, or the index with --meta-path",
             index.path().display(),
+            if index.path().exists() { "knows none" } else { "is not there" },
             S::DIR,
             PlaceFlags::<S>::name("path"),
         )));
@@ -46,9 +50,56 @@ pub fn places<S: Side>(flags: &PlaceFlags<S>, index: &Index) -> Result<Vec<Place
 ///
 /// # Errors
 /// When it cannot be opened.
-pub fn open(place: &Place, stop: &tokio_util::sync::CancellationToken) -> Result<Arc<dyn Objects>, Refusal> {
+pub fn open(place: &Place, stop: &CancellationToken) -> Result<Arc<dyn Objects>, Refusal> {
     let opened = place.open().map_err(|failure| Refusal::of(&failure, NAMES))?;
     Ok(Arc::new(Retrying::new(opened, Patience::default(), stop.clone())))
+}
+
+/// What makes a place a repository, if it is one. What is wrong with it from the start is said soon.
+///
+/// # Errors
+/// When it does not say.
+pub async fn marker(place: &Place, stop: &CancellationToken) -> Result<Option<Marker>, Refusal> {
+    let failed = |failure: Failure| Refusal::of(&failure, NAMES);
+    let asking = Retrying::new(place.open().map_err(failed)?, Patience::soon(), stop.clone());
+    let silent = || Failure::new(Reason::StorageUnreachable, format!("no answer within {} s", SOON.as_secs()));
+    match timeout(SOON, catalog::marker(&asking)).await {
+        Ok(asked) => asked.map_err(|e| failed(Failure::of_repository(place.kind(), &e))),
+        Err(_) => Err(failed(silent())),
+    }
+}
+
+/// A place, and what it says that it is.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The place.
+    pub place: &'a Place,
+    /// What makes it a repository, if it is one, or why it does not say.
+    pub marker: Result<Option<Marker>, Refusal>,
+    /// Later places that are the same repository.
+    pub twins: Vec<&'a Place>,
+}
+
+/// Asks places what they are. Those whose marker has the same id are one repository, such as by `localhost` and by
+/// `127.0.0.1`, and stand here once, by the first of them; one that does not answer, or is no repository, stands for itself.
+///
+/// # Errors
+/// When it was told to stop.
+pub async fn distinct<'a>(places: &'a [Place], stop: &CancellationToken) -> Result<Vec<Answer<'a>>, Refusal> {
+    let mut answers: Vec<Answer<'a>> = Vec::new();
+    for place in places {
+        let marker = match marker(place, stop).await {
+            Err(refusal) if refusal.ending == Ending::Interrupted => return Err(refusal),
+            marker => marker,
+        };
+        let id = |marker: &Result<Option<Marker>, Refusal>| Some(marker.as_ref().ok()?.as_ref()?.repository);
+        let same = answers.iter_mut().find(|answer| id(&marker).is_some_and(|own| id(&answer.marker) == Some(own)));
+        match same {
+            Some(first) => first.twins.push(place),
+            None => answers.push(Answer { place, marker, twins: Vec::new() }),
+        }
+    }
+    Ok(answers)
 }
 
 /// The id of a backup.
@@ -56,7 +107,7 @@ pub fn open(place: &Place, stop: &tokio_util::sync::CancellationToken) -> Result
 /// # Errors
 /// When it is none.
 pub fn id(text: &str) -> Result<BackupId, Refusal> {
-    let text = text.trim();
+    let text = &text.trim().to_lowercase();
     let uuid: Result<Uuid, _> = text.parse();
     match (text.parse(), uuid.map(|uuid| uuid.get_version_num())) {
         (Ok(id), Ok(7)) => Ok(id),
@@ -86,7 +137,7 @@ pub fn either(bare: Option<&String>, named: Option<&String>) -> Result<Option<Ba
 pub async fn holder(
     places: Vec<Place>,
     id: BackupId,
-    stop: &tokio_util::sync::CancellationToken,
+    stop: &CancellationToken,
 ) -> Result<(Place, Arc<dyn Objects>), Refusal> {
     let looked = places.len();
     let mut silent = None;

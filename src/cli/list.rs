@@ -1,15 +1,12 @@
 //! `mo-backup list`.
 
+mod asked;
 pub(super) mod sheet;
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
+use std::io::{self, Write};
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,10 +22,11 @@ use super::{
 };
 use crate::{
     api::Reason,
-    plan::{BackupId, Catalog, Marker},
-    store::{self, Objects, Patience, Retrying, catalog},
-    worker::{self, Depth, Failure, Folders, SOON, plain},
+    plan::{BackupId, Catalog},
+    store::{self, Objects, catalog},
+    worker::{Depth, Failure, Folders},
 };
+pub(super) use asked::{Asked, Notes, ask, ask_all, empty, name, nothing};
 use sheet::{Sheet, Told};
 
 /// Warnings of one kind that are told of a repository.
@@ -70,7 +68,7 @@ Every flag is taken with underscores too, as mo_br writes it.";
 /// When nothing could be listed.
 pub async fn run(flags: &ListFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
     let id = known::either(flags.id.as_ref(), flags.named.as_ref())?;
-    let index = Index::open(flags.common.meta_path.as_deref())?;
+    let index = Index::open_beside(flags.common.meta_path.as_deref(), flags.place.names_a_place())?;
     let places = known::places(&flags.place, &index)?;
     match id {
         Some(id) => one(flags, places, id, &stop).await,
@@ -78,7 +76,8 @@ pub async fn run(flags: &ListFlags, stop: CancellationToken) -> Result<Ending, R
             // Whoever names a place wants to see what is in it.
             let all = flags.place.names_a_place();
             let hidden = |id| !all && index.is_forgotten(id);
-            until(&stop, list(flags.common.output, &places, &hidden, &stop)).await
+            let known = (!all).then_some(&index);
+            until(&stop, list(flags.common.output, (&places, known), &hidden, &stop)).await
         }
     }
 }
@@ -97,102 +96,14 @@ pub(super) async fn until<T>(
     }
 }
 
-/// A place that has answered.
-pub(super) struct Asked<'a> {
-    pub place: &'a Place,
-    /// Its calls are repeated while their trouble may pass.
-    pub objects: Arc<dyn Objects>,
-    /// What makes it a repository.
-    pub marker: Option<Marker>,
-    /// What was made there without us, if it is none.
-    pub folders: Folders,
-}
-
-/// Asks a place what it is. What is wrong with it from the start is said soon.
-pub(super) async fn ask<'a>(place: &'a Place, stop: &CancellationToken) -> Result<Asked<'a>, Refusal> {
-    let kind = place.kind();
-    let failed = |failure: Failure| Refusal::of(&failure, NAMES);
-    let asking = Retrying::new(place.open().map_err(failed)?, Patience::soon(), stop.clone());
-    let silent = || Failure::new(Reason::StorageUnreachable, format!("no answer within {} s", SOON.as_secs()));
-    let marker = match timeout(SOON, catalog::marker(&asking)).await {
-        Ok(asked) => asked.map_err(|e| failed(Failure::of_repository(kind, &e)))?,
-        Err(_) => return Err(failed(silent())),
-    };
-    let objects = known::open(place, stop)?;
-    let folders = match marker {
-        Some(_) => Folders::default(),
-        None => worker::folders(&*objects, kind).await.map_err(failed)?,
-    };
-    Ok(Asked { place, objects, marker, folders })
-}
-
-/// What is told beside a list.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Notes {
-    warnings: Vec<String>,
-    /// The first that is not good, and the exit code that it makes.
-    cause: Option<usize>,
-    ending: Ending,
-}
-
-impl Default for Notes {
-    fn default() -> Self {
-        Self { warnings: Vec::new(), cause: None, ending: Ending::Done }
-    }
-}
-
-impl Notes {
-    pub(super) fn warn(&mut self, ending: Ending, text: &str) {
-        if self.ending == Ending::Done && ending != Ending::Done {
-            (self.cause, self.ending) = (Some(self.warnings.len()), ending);
-        }
-        self.warnings.push(plain(text, TEXT));
-    }
-
-    /// Says them.
-    pub(super) fn say(self) -> Ending {
-        for (n, text) in self.warnings.iter().enumerate() {
-            if self.cause == Some(n) { screen::error(text) } else { screen::warn(text) }
-        }
-        self.ending
-    }
-}
-
-/// The name of a place in one line.
-pub(super) fn name(place: &Place) -> String {
-    plain(&place.lines().join(" "), TEXT)
-}
-
-/// What is said of a place without any backup.
-pub(super) fn nothing(place: &Place) -> String {
-    format!("{}: there is no repository, and nothing that mo_br or a BACKUP statement made", name(place))
-}
-
-/// Asks all places. One that does not answer is told, and does not hide the others.
-pub(super) async fn ask_all<'a>(
-    places: &'a [Place],
-    notes: &mut Notes,
-    stop: &CancellationToken,
-) -> Result<Vec<Asked<'a>>, Refusal> {
-    let mut asked = Vec::new();
-    for place in places {
-        match ask(place, stop).await {
-            Ok(answer) => asked.push(answer),
-            Err(refusal) if places.len() == 1 || refusal.ending == Ending::Interrupted => return Err(refusal),
-            Err(refusal) => notes.warn(refusal.ending, &format!("{}: {}", name(place), refusal.message)),
-        }
-    }
-    Ok(asked)
-}
-
 async fn list(
     output: Output,
-    places: &[Place],
+    (places, known): (&[Place], Option<&Index>),
     hidden: &(dyn Fn(BackupId) -> bool + Sync),
     stop: &CancellationToken,
 ) -> Result<Ending, Refusal> {
     let mut notes = Notes::default();
-    let asked = ask_all(places, &mut notes, stop).await?;
+    let asked = ask_all(places, known, &mut notes, stop).await?;
     let mut out = io::stdout();
     let written = write(&mut out, (output, table::terminal(), TimeZone::system()), &asked, hidden, &mut notes).await;
     let ending = notes.say();
@@ -220,9 +131,6 @@ async fn write(
                 Err(refusal) => notes.warn(refusal.ending, &format!("{}: {}", name(one.place), refusal.message)),
             },
         }
-    }
-    if sheet.rows() == 0 && notes.warnings.is_empty() && !enough.is_cancelled() {
-        notes.warn(Ending::Done, "there are no backups");
     }
     if sheet.rows() == 0 && notes.ending == Ending::NotFound && output == Output::Table {
         return Ok(Ok(()));
@@ -269,15 +177,15 @@ async fn write_one(
     hidden: &(dyn Fn(BackupId) -> bool + Sync),
     notes: &mut Notes,
 ) -> Result<(), Refusal> {
-    let Asked { place, objects, marker, folders } = one;
-    let (mut damaged, mut seen) = (Faults::default(), false);
+    let Asked { place, objects, marker, folders, .. } = one;
+    let (mut damaged, mut seen, mut left_out) = (Faults::default(), 0, 0);
     let show = |found: Result<Catalog, store::Failure>| {
-        seen = true;
+        seen += 1;
         match found {
             Ok(catalog) if marker.as_ref().is_some_and(|marker| marker.repository != catalog.repository) => {
                 damaged.add(|| format!("{}: backup {} was written for another repository", name(place), catalog.id));
             }
-            Ok(catalog) if hidden(catalog.id) => {}
+            Ok(catalog) if hidden(catalog.id) => left_out += 1,
             Ok(catalog) => sheet.backup(&catalog, &place.location),
             Err(failure) => damaged.add(|| format!("{}: {failure}", name(place))),
         }
@@ -287,8 +195,10 @@ async fn write_one(
     looked.map_err(|e| Refusal::of(&Failure::of_repository(place.kind(), &e), NAMES))?;
     if !folders.found.is_empty() {
         write_folders(sheet, place, folders, notes);
-    } else if marker.is_none() && !seen {
-        notes.warn(Ending::NotFound, &nothing(place));
+    } else if marker.is_none() && seen == 0 {
+        notes.warn(Ending::NotFound, &one.nothing());
+    } else if seen == left_out {
+        notes.warn(Ending::Done, &empty(place, left_out));
     }
     Ok(())
 }
@@ -303,13 +213,11 @@ fn write_folders(sheet: &mut Sheet<'_>, place: &Place, folders: &Folders, notes:
     }
     unusable.told(notes, "more folders cannot be used");
     let count = folders.found.len();
-    notes.warnings.push(format!(
+    let text = format!(
         "{}: what has no id ({count} folders) was made by mo_br or a BACKUP statement; it is checked and restored by its folder",
         name(place)
-    ));
-    if folders.left_out > 0 {
-        notes.warnings.push(format!("{}: {} folders more are left out", name(place), folders.left_out));
-    }
+    );
+    notes.warn(Ending::Done, &text);
 }
 
 /// Shows a backup, and looks whether its data is there.
@@ -322,7 +230,7 @@ async fn one(flags: &ListFlags, places: Vec<Place>, id: BackupId, stop: &Cancell
     }
     if !flags.not_check_data {
         let how = How { depth: Depth::Presence, parallelism: check::PARALLELISM, output };
-        return check::one(&Subject::of(&place, id), how, &mut io::stdout(), stop).await;
+        return check::one(&Subject::of(&place, id), how, &mut io::stdout(), stop).await?.ending();
     }
     if output == Output::Json {
         screen::print(&check::json(Told::of(&catalog, &place.location).line())?)?;

@@ -1,6 +1,7 @@
 //! From flags to a place that can be opened.
 
 use std::{
+    net::Ipv4Addr,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -44,13 +45,7 @@ impl Place {
             Kind::Filesystem => {
                 refuse_s3(flags)?;
                 match &flags.paths[..] {
-                    [path] => {
-                        let location = folder(&name("path"), path)?;
-                        if let (true, Location::Volume(volume)) = (S::SAID_IN_SQL, &location) {
-                            parts(&name("path"), &format!("/{}", volume.path))?;
-                        }
-                        location
-                    }
+                    [path] => folder(&name("path"), path)?,
                     [] => return Err(Refusal::usage(format!("--{} filesystem needs {}", S::DIR, name("path")))),
                     _ => return Err(twice(&name("path"))),
                 }
@@ -81,7 +76,12 @@ impl Place {
 
     /// Opens it. Nothing is asked yet.
     pub fn open(&self) -> Result<Arc<dyn Objects>, Failure> {
-        let failed = |e| Failure::of_store(self.kind(), &e);
+        self.open_as(self.kind())
+    }
+
+    /// The same for a place that a failure calls by this name.
+    pub fn open_as(&self, kind: worker::Place) -> Result<Arc<dyn Objects>, Failure> {
+        let failed = |e| Failure::of_store(kind, &e);
         Ok(match &self.location {
             Location::S3(s3) => {
                 let place = worker::place(s3);
@@ -158,6 +158,12 @@ fn refuse_s3<S: Side>(flags: &PlaceFlags<S>) -> Result<(), Refusal> {
         ("bucket", flags.bucket.is_some()),
         ("filepath", !flags.filepaths.is_empty()),
         ("is-minio", flags.is_minio),
+        ("region", flags.region.is_some()),
+        ("role-arn", flags.role_arn.is_some()),
+        ("access-key-id", flags.access_key_id.is_some()),
+        ("secret-access-key", flags.secret_access_key.is_some()),
+        ("secret-access-key-file", flags.secret_access_key_file.is_some()),
+        ("ca-file", flags.ca_file.is_some()),
     ];
     match said.iter().find(|(_, said)| *said) {
         Some((flag, _)) => Err(Refusal::usage(format!("{} goes with --{} s3", name(flag), S::DIR))),
@@ -188,6 +194,14 @@ fn s3<S: Side>(flags: &PlaceFlags<S>) -> Result<S3Location, Refusal> {
             let text = format!("{} {endpoint:?} is no URL such as http://127.0.0.1:9000", name("endpoint"));
             return Err(Refusal::usage(text));
         }
+        if !flags.is_minio && rest.is_some_and(is_address) {
+            let text = format!(
+                "{} {endpoint} is an address, before which no bucket's name can stand: give {}",
+                name("endpoint"),
+                name("is-minio")
+            );
+            return Err(Refusal::usage(text));
+        }
     }
     if flags.compression.as_deref().is_some_and(|c| !c.is_empty() && c != "none") {
         screen::warn(&format!("{} has no effect: MatrixOne compresses its objects itself", name("compression")));
@@ -212,6 +226,12 @@ fn s3<S: Side>(flags: &PlaceFlags<S>) -> Result<S3Location, Refusal> {
     })
 }
 
+/// Whether a host, perhaps with a port, is an IP address.
+fn is_address(host: &str) -> bool {
+    let host = host.trim_end_matches('/');
+    host.starts_with('[') || host.split(':').next().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok())
+}
+
 fn twice(flag: &str) -> Refusal {
     Refusal::usage(format!("{flag} is given more than once"))
 }
@@ -220,9 +240,7 @@ fn twice(flag: &str) -> Refusal {
 fn prefix<S: Side>(path: &str) -> Result<&str, Refusal> {
     let flag = PlaceFlags::<S>::name("filepath");
     let prefix = path.trim_matches('/');
-    if S::SAID_IN_SQL {
-        parts(&flag, prefix)?;
-    } else if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
         let text = format!("{flag} {prefix:?} must be parts divided by '/', none of them '.' or '..'");
         return Err(Refusal::usage(text));
     }
@@ -239,7 +257,8 @@ pub fn folder(flag: &str, path: &Path) -> Result<Location, Refusal> {
     let path = path.trim_matches('/').to_owned();
     let (mount, below) = standing(&path);
     let next = mount.join(below.split('/').next().unwrap_or_default());
-    if !below.is_empty() && next.exists() {
+    // A link that leads nowhere does not exist, and is in the way.
+    if !below.is_empty() && next.symlink_metadata().is_ok() {
         return Err(Refusal::usage(format!("{flag} {}: {} is no folder", absolute.display(), next.display())));
     }
     let server_path = Some("/".to_owned());

@@ -18,9 +18,9 @@ use super::{
     place, progress, screen,
 };
 use crate::{
-    api::{Outcome, Reason, RestoreReport},
+    api::{Outcome, Reason, RestoreReport, Warning},
     plan::BackupId,
-    store::Patience,
+    store::{Key, Objects as _, Patience, Retrying},
     task::{Choice, RestoreTask},
     worker::{self, Failure, RestorePorts, Watch, plain},
 };
@@ -112,9 +112,7 @@ pub async fn run(flags: &RestoreFlags, stop: CancellationToken) -> Result<Ending
     // The bar goes before anything is said.
     drop(watch);
     let report = report?;
-    for warning in &report.warnings {
-        screen::warn(&plain(&warning.message, TEXT));
-    }
+    report.warnings.iter().for_each(warn);
     order.judge(&report)?;
     let text = match flags.common.output {
         Output::Table => said::done(&order, &report),
@@ -124,8 +122,14 @@ pub async fn run(flags: &RestoreFlags, stop: CancellationToken) -> Result<Ending
             format!("{text}\n")
         }
     };
-    screen::print(&text)?;
-    Ok(Ending::Done)
+    let printed = screen::print(&text);
+    // Last, where it is seen; and on standard error, as programs that read the result should not miss it either.
+    said::trap(&order, &report).into_iter().for_each(screen::warn);
+    printed.map(|()| Ending::Done)
+}
+
+fn warn(warning: &Warning) {
+    screen::warn(&plain(&warning.message, TEXT));
 }
 
 fn failed(failure: &Failure) -> Refusal {
@@ -144,7 +148,7 @@ struct Order {
 impl Order {
     async fn of(flags: &RestoreFlags, stop: &CancellationToken) -> Result<Self, Refusal> {
         let goal = target::of(&flags.target, flags.dn_config_path.as_deref(), flags.log_config_path.as_deref())?;
-        let index = Index::open(flags.common.meta_path.as_deref())?;
+        let index = Index::open_beside(flags.common.meta_path.as_deref(), flags.source.names_a_place())?;
         let origin = source::of(flags, &index, stop).await?;
         let task = RestoreTask {
             // The name is always the same: so the same command goes on with what was begun, or says that it is done.
@@ -164,7 +168,11 @@ impl Order {
     /// Restores. The report says how it ended.
     async fn carry_out(&self, watch: &Watch) -> Result<RestoreReport, Refusal> {
         let source = self.origin.place.open().map_err(|failure| failed(&failure))?;
-        let target = self.goal.place.open().map_err(|failure| failed(&failure))?;
+        let kind = worker::Place::of_target(&self.goal.place.location);
+        let target = self.goal.place.open_as(kind).map_err(|failure| failed(&failure))?;
+        // Somebody waits: what is wrong from the start is said soon.
+        let asking = Retrying::new(target.clone(), Patience::soon(), watch.token().clone());
+        asking.stat(&Key::restored()).await.map_err(|e| failed(&Failure::of_store(kind, &e)))?;
         let ports = RestorePorts { source, target, patience: Patience::default() };
         Ok(worker::restore(&self.task, &ports, watch).await)
     }
@@ -189,9 +197,8 @@ impl Order {
                  and --latest"
                     .into()
             }
-            (Some(Reason::InvalidSpec), Choice::Id(_) | Choice::Latest) => {
-                " Name another --restore-path or --restore-filepath".into()
-            }
+            (Some(Reason::InvalidSpec), Choice::Id(_)) => " Name another --restore-path or --restore-filepath".into(),
+            (Some(Reason::Interrupted), _) => ". The same command goes on with what it has begun".into(),
             _ => String::new(),
         }
     }

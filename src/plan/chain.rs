@@ -5,7 +5,7 @@ use super::{
     Digest,
     error::Error,
     resolve::is_exact,
-    tae_list::{Cursor, RowId, TaeList},
+    tae_list::{Cursor, Row, RowId, TaeList},
 };
 
 /// Names that are told of those that are nowhere.
@@ -89,7 +89,7 @@ impl Chain {
         let mut first = Vec::new();
         let mut count = 0;
         for id in self.list.ids() {
-            if self.list.row(id).is_some_and(|row| !row.is_copied() && row.from == 0) {
+            if self.list.row(id).is_some_and(is_nowhere) {
                 count += 1;
                 if first.len() < NAMED {
                     first.push(self.list.path(id));
@@ -99,10 +99,11 @@ impl Chain {
         (count, first)
     }
 
-    /// All rows, ascending by path.
+    /// All rows whose folder is known, ascending by path.
     pub fn links(&self) -> impl Iterator<Item = Link> + '_ {
         self.list.ids().filter_map(|id| {
-            let (row, path) = (self.list.row(id)?, self.list.path(id));
+            let row = self.list.row(id).filter(|row| !is_nowhere(row))?;
+            let path = self.list.path(id);
             let exact = is_exact(&path);
             let folder = usize::try_from(row.from).ok()?;
             Some(Link { id, path, folder, size: row.size, digest: row.digest(), exact })
@@ -122,6 +123,11 @@ impl Chain {
     pub fn found(&mut self, link: &Link, size: u64, digest: Digest) -> Result<(), Error> {
         self.list.found(link.id, size, digest)
     }
+}
+
+/// Whether no folder that was taken has copied it.
+fn is_nowhere(row: &Row) -> bool {
+    !row.is_copied() && row.from == 0
 }
 
 #[cfg(test)]
@@ -197,9 +203,9 @@ mod tests {
             let nowhere = folders[0].keys().filter(|name| holds(name).is_none()).count();
             prop_assert_eq!(chain.nowhere().0, nowhere as u64);
             for link in chain.links() {
-                let expected = holds(&link.path["tae/".len()..]);
-                prop_assert_eq!(expected.unwrap_or(0), link.folder);
+                prop_assert_eq!(holds(&link.path["tae/".len()..]), Some(link.folder));
             }
+            prop_assert_eq!(chain.links().count(), folders[0].len() - nowhere);
         }
     }
 }

@@ -11,7 +11,8 @@ use futures::{
 use opendal::{BufferStream, Operator, Writer};
 
 use super::{
-    Address, Error, Key, Keys, Listed, ObjectWriter, Objects, Pieces, Place, Prefix, Problem, Tag, copies::Copier,
+    Address, Error, Key, Keys, Level, Listed, ObjectWriter, Objects, Pieces, Place, Prefix, Problem, Tag,
+    copies::Copier,
 };
 use crate::plan::Digest;
 
@@ -131,6 +132,20 @@ impl Objects for Bucket {
         })
         .try_flatten()
         .boxed()
+    }
+
+    async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error> {
+        let failed = |e: opendal::Error| Error::from_opendal("list", folder.as_str(), &e);
+        let mut found = self.operator.lister_with(folder.as_str()).await.map_err(failed)?;
+        let mut level = Level::default();
+        while let Some(entry) = found.try_next().await.map_err(failed)? {
+            // The folder itself may be an object, whose name begins with what divides names.
+            let name = entry.path().strip_prefix(folder.as_str()).unwrap_or_default().trim_start_matches('/');
+            if !level.take(name, most) {
+                break;
+            }
+        }
+        Ok(level)
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {

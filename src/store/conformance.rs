@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{TryStreamExt as _, future};
 use sha2::{Digest as _, Sha256};
 
-use super::{Error, Key, Objects, Prefix, Problem};
+use super::{Error, Key, Level, Objects, Prefix, Problem};
 use crate::plan::{AttemptDir, BackupId, Digest};
 
 /// Creates that race for one key.
@@ -151,7 +151,37 @@ async fn order(objects: &dyn Objects) -> Result<(), String> {
     let found = listed(objects, &Prefix::attempt(id, dir(1, false))).await?;
     must(found == below, || "the listing of an attempt has others' objects, or not its own".into())?;
     must(listed(objects, &Prefix::probe()).await?.is_empty(), || "an empty prefix lists something".into())?;
+    levels(objects, (id, other), dir(2, false)).await?;
     objects.delete(keys).await.map_err(said)
+}
+
+/// One level is what lies directly in a folder, however much lies below.
+async fn levels(objects: &dyn Objects, (id, other): (BackupId, BackupId), dir: AttemptDir) -> Result<(), String> {
+    let level = async |folder: Prefix, most| {
+        let mut level = objects.level(&folder, most).await.map_err(said)?;
+        level.objects.sort();
+        level.folders.sort();
+        Ok::<_, String>(level)
+    };
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut ids = names(&[&id.to_string(), &other.to_string()]);
+    ids.sort();
+    for (folder, most, objects, folders) in [
+        (Prefix::all(), 2, vec![], names(&["data"])),
+        (Prefix::data(), 2, vec![], ids),
+        (Prefix::attempt(id, dir), 2, names(&["mo_meta"]), names(&["tae"])),
+        (Prefix::probe(), 2, vec![], vec![]),
+    ] {
+        let found = level(folder.clone(), most).await?;
+        let expected = Level { objects, folders, more: false };
+        must(found == expected, || format!("the level of {folder} is {found:?} instead of {expected:?}"))?;
+    }
+    let many = Prefix::placed(Key::object(id, AttemptDir { attempt: 1, fallback: false }, "tae").as_str());
+    for most in [1, 1050] {
+        let found = level(many.clone(), most).await?;
+        must(found.more && found.names() == most, || format!("of 1100 names {most} are {found:?}"))?;
+    }
+    Ok(())
 }
 
 async fn absent(nowhere: &dyn Objects) -> Result<(), String> {
@@ -160,6 +190,7 @@ async fn absent(nowhere: &dyn Objects) -> Result<(), String> {
         ("stat", nowhere.stat(&key).await.map(|_| ())),
         ("read", content(nowhere, &key, None).await.map(|_| ())),
         ("list", nowhere.list(&Prefix::all()).try_next().await.map(|_| ())),
+        ("level", nowhere.level(&Prefix::all(), 1).await.map(|_| ())),
         ("put", nowhere.put(&key, Bytes::new()).await),
         ("create", nowhere.create(&key, Bytes::new()).await),
     ];

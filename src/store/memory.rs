@@ -16,7 +16,7 @@ use futures::{
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::{Address, Error, Key, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
+use super::{Address, Error, Key, Level, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
 use crate::plan::Digest;
 
 /// Content is handed out in pieces of this size.
@@ -42,6 +42,7 @@ struct State {
     bucket: bool,
     objects: BTreeMap<String, Bytes>,
     locked: BTreeSet<String>,
+    closed: BTreeSet<String>,
     written: BTreeMap<String, Timestamp>,
     unfinished: usize,
     calls: Vec<String>,
@@ -146,6 +147,11 @@ impl Memory {
         self.state().locked.insert(key.into());
     }
 
+    /// Lets the store refuse every call below this beginning of keys from now on.
+    pub fn close(&self, beginning: &str) {
+        self.state().closed.insert(beginning.into());
+    }
+
     /// Writers that were neither closed nor aborted.
     #[must_use]
     pub fn unfinished(&self) -> usize {
@@ -166,6 +172,7 @@ impl Memory {
             let outcome = match &fault {
                 Some((Fault::Before | Fault::Hang, _)) => Err(Problem::Unreachable),
                 _ if !state.bucket => Err(Problem::NoBucket),
+                _ if state.closed.iter().any(|beginning| what.starts_with(beginning)) => Err(Problem::Denied),
                 Some((Fault::Lost, _)) => apply(&mut state).and(Err(Problem::Unreachable)),
                 Some((Fault::After, _)) | None => apply(&mut state),
             };
@@ -196,8 +203,8 @@ fn detail(problem: Problem) -> &'static str {
         Problem::Unreachable => "connection reset",
         Problem::Corrupted => "InvalidRange",
         Problem::Locked => "AccessDenied: the object is locked",
-        Problem::Denied
-        | Problem::NoCredentials
+        Problem::Denied => "AccessDenied",
+        Problem::NoCredentials
         | Problem::Region
         | Problem::Clock
         | Problem::Throttled
@@ -283,6 +290,21 @@ impl Objects for Memory {
             Err(e) => stream::iter(vec![Err(e)]),
         })
         .boxed()
+    }
+
+    async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error> {
+        let folder = folder.as_str();
+        self.call("level", folder, |s| {
+            let (mut level, mut last) = (Level::default(), "");
+            let below = s.objects.range(folder.to_owned()..).map_while(|(key, _)| key.strip_prefix(folder));
+            for name in below.filter_map(|rest| rest.split_inclusive('/').next()) {
+                if std::mem::replace(&mut last, name) != name && !level.take(name, most) {
+                    break;
+                }
+            }
+            Ok(level)
+        })
+        .await
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {

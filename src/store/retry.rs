@@ -12,7 +12,7 @@ use futures::{
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Address, Error, Failure, Key, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
+use super::{Address, Error, Failure, Key, Level, Listed, ObjectWriter, Objects, Pieces, Prefix, Problem, Tag};
 use crate::plan::Digest;
 
 /// How long and how often.
@@ -191,6 +191,14 @@ impl Objects for Retrying {
             }
         });
         found.boxed()
+    }
+
+    async fn unlisted(&self) -> Result<Option<String>, Error> {
+        self.again("list", "", || self.0.objects.unlisted()).await
+    }
+
+    async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error> {
+        self.again("list", folder.as_str(), || self.0.objects.level(folder, most)).await
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {

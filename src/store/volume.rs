@@ -4,6 +4,7 @@
 //! replace another. The temporary names have a `~`, which no path of a backup has, and lie in one folder that is never
 //! listed. Symbolic links below the volume are neither followed nor listed.
 
+mod unlisted;
 mod walk;
 
 use std::{
@@ -23,7 +24,7 @@ use futures::{
 };
 use uuid::Uuid;
 
-use super::{Error, Key, Listed, ObjectWriter, Objects, Prefix, Problem, below};
+use super::{Error, Key, Level, Listed, ObjectWriter, Objects, Prefix, Problem, below};
 use walk::Walk;
 
 /// Content is read in pieces of this size.
@@ -315,6 +316,15 @@ impl Objects for Volume {
         .map_ok(|batch| stream::iter(batch.into_iter().map(Ok)))
         .try_flatten()
         .boxed()
+    }
+
+    async fn unlisted(&self) -> Result<Option<String>, Error> {
+        self.call("list", "", |places| unlisted::first(&places.mount, &places.base)).await
+    }
+
+    async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error> {
+        let of = folder.to_string();
+        self.call("list", folder.as_str(), move |places| walk::level(&places.base, &of, most)).await
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {

@@ -48,8 +48,10 @@ pub struct Checked {
     pub name: String,
     /// The catalogue entry of a backup of a repository.
     pub catalog: Option<Catalog>,
-    /// Objects of the backup, damaged ones too.
+    /// Objects of the backup that were looked at, damaged ones too.
     pub objects: u64,
+    /// Objects that it needs and that lie in earlier folders, none of which was named: nothing is known of them.
+    pub elsewhere: u64,
     /// Bytes of their content as they are listed; the configuration files of a folder made without us are in no list.
     pub bytes: u64,
     /// Objects that were read and had the SHA-256 that is on record. MatrixOne's own lists lack that of a few objects: of
@@ -92,7 +94,10 @@ pub async fn check(
 async fn run(depth: Depth, reading: Reading<'_>) -> Result<Checked, Failure> {
     reading.watch.step("choosing the backup");
     let mut findings = Findings::default();
-    let chosen = reading.choose(None, &mut findings).await?;
+    let chosen = match reading.choice {
+        Choice::Paths(paths) => reading.named_folders(paths).await?,
+        Choice::Id(_) | Choice::Latest | Choice::Before(_) => reading.choose(None, &mut findings).await?,
+    };
     reading.watch.step(match depth {
         Depth::Presence => "checking the presence of every object",
         Depth::Content => "reading every object",
@@ -114,12 +119,12 @@ async fn run(depth: Depth, reading: Reading<'_>) -> Result<Checked, Failure> {
         (Depth::Content, Bytes::Foreign(foreign)) => folders(reading, foreign).await?,
     };
     first.sort();
-    let catalog = match chosen.bytes {
-        Bytes::Listed(catalog) => Some(*catalog),
-        Bytes::Foreign(_) => None,
+    let (catalog, elsewhere) = match chosen.bytes {
+        Bytes::Listed(catalog) => (Some(*catalog), 0),
+        Bytes::Foreign(foreign) => (None, foreign.elsewhere()),
     };
     let warnings = findings.warnings;
-    Ok(Checked { name: chosen.name, catalog, objects, bytes, hashed, faults, first, warnings })
+    Ok(Checked { name: chosen.name, catalog, objects, elsewhere, bytes, hashed, faults, first, warnings })
 }
 
 /// What has been found so far.

@@ -71,7 +71,6 @@ pub(super) async fn empty_folder(staging: &Staging, prefix: &Prefix) -> Result<(
 /// Removes what earlier attempts of this backup have left in the repository. Only the committed attempt counts from now
 /// on. An earlier one whose commit was taken back can have become somebody's base before; then nothing is removed.
 pub(super) async fn other_attempts(attempt: &Attempt<'_>, committed: AttemptDir) {
-    attempt.watch.step("removing what earlier attempts left");
     let kept = Prefix::attempt(attempt.task.id, committed);
     let other = |key: &Key| key.below(&kept).is_none();
     let repository = &*attempt.ports.repository;

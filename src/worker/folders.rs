@@ -1,11 +1,12 @@
 //! What can be known of the folders that `mo_br` or a plain BACKUP statement made: what each says about itself, or why it
 //! cannot be used, and which of them belong together.
 
+mod search;
+
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::{
     Failure, Place,
@@ -14,8 +15,9 @@ use super::{
 };
 use crate::{
     plan::{Chain, Timestamp},
-    store::{self, Key, Objects, Prefix, layout::is_ours},
+    store::{Key, Objects},
 };
+use search::{Found, Signs};
 
 /// Most folders that are told of.
 const MOST: usize = 10_000;
@@ -23,8 +25,8 @@ const MOST: usize = 10_000;
 const AT_ONCE: usize = 8;
 /// From this many bytes on a list is read alone: its rows take about half as many in memory.
 const LARGE: u64 = 8 << 20;
-/// Deepest folder, in parts below the place.
-const DEEPEST: usize = 2;
+/// What could not be looked at is named up to this many times.
+const NAMED: usize = 20;
 
 /// The folders of a place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Folders {
     pub found: Vec<FoundFolder>,
     /// How many more there are, at least.
     pub left_out: u64,
+    /// What was not looked at, and why, for people: there may be more folders than were found.
+    pub missed: Vec<String>,
 }
 
 /// A folder that MatrixOne has written to.
@@ -70,14 +74,18 @@ impl FolderContent {
     }
 }
 
-/// Looks for folders made without us in a place: it may be one itself, or holds them one or two levels deep. The place is
-/// listed once, in a stream; its calls are not repeated, that is the caller's to wrap. What belongs to a repository of ours
-/// is passed over.
+/// Looks for folders made without us in a place: it may be one itself, or holds them one or two levels deep. Of what lies
+/// deeper nothing is listed, so that a large place costs no more than a deep look into its first levels; that look is
+/// bounded too. Calls are not repeated, that is the caller's to wrap. What belongs to a repository of ours is passed over,
+/// and so is what may not be looked at, which is told.
 ///
 /// # Errors
 /// When the store does not answer: what a folder says is then not known.
 pub async fn folders(source: &dyn Objects, kind: Place) -> Result<Folders, Failure> {
-    let (candidates, left_out) = find(source).await.map_err(|e| Failure::of_store(kind, &e))?;
+    let Found { mut candidates, mut unreadable, cut } =
+        search::search(source).await.map_err(|e| Failure::of_store(kind, &e))?;
+    let rest = candidates.keys().nth(MOST).cloned().map(|first| candidates.split_off(&first));
+    let left_out = rest.map_or(0, |rest| rest.len() as u64);
     let large = Semaphore::new(1);
     let reads = candidates.into_iter().map(|(path, signs)| {
         let large = &large;
@@ -86,80 +94,40 @@ pub async fn folders(source: &dyn Objects, kind: Place) -> Result<Folders, Failu
             describe(source, kind, path, signs).await
         }
     });
-    let found = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-    Ok(Folders { found, left_out })
-}
-
-/// What a listing says of a folder.
-#[derive(Clone, Copy, Debug, Default)]
-struct Signs {
-    /// The file that is written last.
-    meta: bool,
-    /// The file with the ids.
-    hk_data: bool,
-    /// Bytes of the list.
-    list: u64,
-}
-
-async fn find(source: &dyn Objects) -> Result<(BTreeMap<String, Signs>, u64), store::Error> {
-    // Elsewhere folders of these names are anybody's.
-    let repository = source.stat(&Key::marker()).await?.is_some();
-    let (mut found, mut left_out, mut last) = (BTreeMap::<String, Signs>::new(), 0, String::new());
-    let all = Prefix::all();
-    let mut listed = source.list(&all);
-    while let Some(object) = listed.try_next().await? {
-        let key = object.key.as_str();
-        let Some((folder, rest)) = split(key).filter(|(folder, _)| may_be(folder)) else { continue };
-        if repository && folder.split('/').next().is_some_and(|first| !first.is_empty() && is_ours(first)) {
-            continue;
+    let mut found = Vec::new();
+    let mut reads = stream::iter(reads).buffered(AT_ONCE);
+    while let Some(read) = reads.try_next().await? {
+        match read {
+            Ok(folder) => found.push(folder),
+            Err(why) => unreadable.push(why),
         }
-        if !found.contains_key(folder) && found.len() >= MOST {
-            if last != folder {
-                left_out += 1;
-                folder.clone_into(&mut last);
-            }
-            continue;
-        }
-        let signs = found.entry(folder.to_owned()).or_default();
-        signs.meta |= rest == "mo_meta";
-        signs.hk_data |= rest == HK_DATA;
-        signs.list = signs.list.max(if rest == "tae/tae_list" { object.size } else { 0 });
     }
-    Ok((found, left_out))
+    Ok(Folders { found, left_out, missed: missed(&unreadable, left_out, cut) })
 }
 
-/// Splits the key of a file that tells a folder of MatrixOne's: the folder, and the file below it. Where a BACKUP was cut off
-/// there are nothing but objects.
-fn split(key: &str) -> Option<(&str, &str)> {
-    let (parent, name) = key.rsplit_once('/').unwrap_or(("", key));
-    let below = |part: &str| {
-        let folder = parent.strip_suffix(part)?;
-        if folder.is_empty() { Some("") } else { folder.strip_suffix('/') }
-    };
-    let folder = match name {
-        "mo_meta" => parent,
-        "hk_data" => below("hakeeper")?,
-        "tae_list" | "tae_sum" => below("tae")?,
-        object if is_object(object) => below("tae")?,
-        _ => return None,
-    };
-    Some((folder, key.get(folder.len()..)?.trim_start_matches('/')))
+/// What is said of all that was not looked at.
+fn missed(unreadable: &[String], left_out: u64, cut: bool) -> Vec<String> {
+    let mut said: Vec<_> = unreadable.iter().take(NAMED).map(|why| format!("passed over: {why}")).collect();
+    match unreadable.len().saturating_sub(NAMED) {
+        0 => {}
+        more => said.push(format!("passed over: {more} folders more that could not be looked at")),
+    }
+    if left_out > 0 {
+        said.push(format!(
+            "{left_out} folders more than the first {MOST} are left out; name the folder that holds them"
+        ));
+    }
+    said.extend(cut.then(search::limits));
+    said
 }
 
-/// `<uuid>_<five digits>`, as MatrixOne names objects.
-fn is_object(name: &str) -> bool {
-    let Some((uuid, number)) = name.split_once('_') else { return false };
-    uuid.len() == 36 && number.len() == 5 && number.bytes().all(|b| b.is_ascii_digit()) && Uuid::try_parse(uuid).is_ok()
-}
-
-/// Whether a folder lies where we look, with a path that can be given to a restore.
-fn may_be(folder: &str) -> bool {
-    let parts = folder.split('/');
-    let right = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '~');
-    folder.is_empty() || (parts.clone().count() <= DEEPEST && parts.clone().all(right))
-}
-
-async fn describe(source: &dyn Objects, kind: Place, path: String, signs: Signs) -> Result<FoundFolder, Failure> {
+/// What a folder says, or why it may not be looked at.
+async fn describe(
+    source: &dyn Objects,
+    kind: Place,
+    path: String,
+    signs: Signs,
+) -> Result<Result<FoundFolder, String>, Failure> {
     let key = |file| Key::foreign(&path, file);
     let content = if !signs.meta {
         Err(format!(
@@ -170,6 +138,7 @@ async fn describe(source: &dyn Objects, kind: Place, path: String, signs: Signs)
         Err(format!("{} is missing", key(HK_DATA)))
     } else {
         match folder::read(source, &path).await {
+            Err(Flaw::Store(e)) if search::is_closed(&e) => return Ok(Err(e.to_string())),
             Err(Flaw::Store(e)) => return Err(Failure::of_store(kind, &e)),
             Err(flaw) => Err(folder::told(&path, &flaw, |e| Failure::of_repository(kind, e)).detail),
             Ok((Folder { backup_ts, server_version, .. }, list)) => {
@@ -180,7 +149,7 @@ async fn describe(source: &dyn Objects, kind: Place, path: String, signs: Signs)
             }
         }
     };
-    Ok(FoundFolder { path, content })
+    Ok(Ok(FoundFolder { path, content }))
 }
 
 /// The folders that a restore of one of them should be offered, oldest first: a full one alone; with an incremental one the

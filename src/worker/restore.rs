@@ -30,6 +30,7 @@ use check::Tags;
 use choose::Chosen;
 use said::{Done, Known};
 
+pub use choose::latest;
 pub(super) use choose::{Bytes, located};
 pub(super) use foreign::Foreign;
 pub(super) use reading::{Expected, Reading, without_ids};
@@ -85,7 +86,7 @@ impl Attempt<'_> {
         watch.step("looking at the target");
         let looked = watch.soon(Asked::Store(self.to()), self.look());
         let seen = watch.race(looked).await??;
-        if let Some(done) = self.is_done(&seen, known)? {
+        if let Some(done) = watch.race(self.is_done(&seen, known)).await?? {
             return Ok(done);
         }
         watch.step("choosing the backup");
@@ -106,7 +107,7 @@ impl Attempt<'_> {
         watch.step("looking at the target once more");
         // The reading can have taken hours.
         let seen = watch.race(self.look()).await??;
-        if let Some(done) = self.is_done(&seen, known)? {
+        if let Some(done) = watch.race(self.is_done(&seen, known)).await?? {
             return Ok(done);
         }
         seen.must_be(&draft)?;

@@ -56,7 +56,8 @@ pub async fn run(
 /// Servers up to 4.1.4 can leave out an object in silence.
 pub(super) fn may_skip(version: Version, findings: &mut Findings) {
     if version.may_skip_objects() {
-        let message = format!("MatrixOne {version} leaves out objects that are gone, without a word");
+        let message =
+            format!("MatrixOne {version} leaves out objects that are gone, without a word: only a restore proves it");
         findings.warn(Reason::ServerMaySkipObjects, message);
     }
 }

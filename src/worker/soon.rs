@@ -35,12 +35,36 @@ impl Watch {
 
 fn silent(asked: Asked, waited: Duration) -> Failure {
     let (reason, whom) = match asked {
-        Asked::Store(Place::Bucket) => (Reason::StorageUnreachable, "the bucket"),
-        Asked::Store(Place::Volume) => (Reason::StorageUnreachable, "the volume of the repository"),
-        Asked::Store(Place::Staging) => (Reason::StorageUnreachable, "the volume of the staging folder"),
-        Asked::Store(Place::TargetBucket) => (Reason::StorageUnreachable, "the bucket of the target"),
-        Asked::Store(Place::TargetVolume) => (Reason::StorageUnreachable, "the volume of the target"),
+        Asked::Store(Place::Bucket | Place::TargetBucket) => (Reason::StorageUnreachable, "the bucket"),
+        Asked::Store(Place::Volume | Place::Staging | Place::TargetVolume) => {
+            (Reason::StorageUnreachable, "the volume")
+        }
         Asked::Server => (Reason::ServerUnreachable, "MatrixOne"),
     };
-    Failure::new(reason, format!("failed to look at {whom}: no answer within {:.1} seconds", waited.as_secs_f32()))
+    let place = match asked {
+        Asked::Store(asked) => format!(" {}", asked.said()),
+        Asked::Server => String::new(),
+    };
+    let waited = waited.as_secs_f32();
+    Failure::new(reason, format!("failed to look at {whom}: no answer within {waited:.1} seconds{place}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A report has no other sign of the place.
+    #[rstest]
+    #[case(Asked::Store(Place::Bucket), "(in the repository)")]
+    #[case(Asked::Store(Place::Volume), "(in the repository)")]
+    #[case(Asked::Store(Place::Staging), "(in the staging folder)")]
+    #[case(Asked::Store(Place::TargetBucket), "(in the target)")]
+    #[case(Asked::Store(Place::TargetVolume), "(in the target)")]
+    #[case(Asked::Server, "no answer within 10.0 seconds")]
+    fn whoever_says_nothing_is_named(#[case] asked: Asked, #[case] end: &str) {
+        let failure = silent(asked, SOON);
+        assert!(failure.detail.ends_with(end) && failure.retryable, "{failure}");
+    }
 }

@@ -4,6 +4,7 @@ use mo_backup::{
     api::{Format, Outcome, Reason},
     plan::{BackupId, Framing, RepositoryId},
     task::Choice,
+    worker::{Place, latest},
 };
 use uuid::Uuid;
 
@@ -70,6 +71,26 @@ async fn what_cannot_be_read_or_is_not_from_here_is_passed_over_and_named() {
     assert_eq!((damaged, foreign), ("RepositoryDamaged", "BackupForeign"));
     assert!(first.contains("notes.txt") && first.contains("2 in all"), "{first}");
     assert!(second.contains(&copied.id.to_string()), "{second}");
+}
+
+/// Whoever needs an id before it restores gets the same one.
+#[tokio::test]
+async fn the_newest_is_told_with_what_was_passed_over() {
+    let rig = rig().await;
+    let ask = async |left_out: Option<BackupId>| {
+        latest(&rig.source, Place::Bucket, Some(rig.repository), &|id| Some(id) == left_out).await
+    };
+    assert_eq!(ask(None).await.unwrap(), (rig.incremental.id, vec![]));
+    assert_eq!(ask(Some(rig.incremental.id)).await.unwrap(), (rig.full.id, vec![]));
+    // A later id, and older data.
+    take(&rig.source, rig.repository, (TIMES[1] - 1, Framing::Raw), &own(3), None).await;
+    assert_eq!(ask(None).await.unwrap().0, rig.incremental.id);
+    rig.source.set(&format!("catalog/{}.json", BackupId::fresh()), "rubbish");
+    let (id, warnings) = ask(None).await.unwrap();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert_eq!((id, warning.reason.as_str()), (rig.incremental.id, "RepositoryDamaged"));
+    let instead = format!("the newest of the others is {id} with data of 2026-11-21 03:00:00 UTC");
+    assert!(warning.message.contains("1 in all") && warning.message.contains(&instead), "{warning:?}");
 }
 
 /// What was begun is gone on with, though a newer backup has come meanwhile.

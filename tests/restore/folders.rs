@@ -53,7 +53,7 @@ fn put(memory: &Memory, at: &str, (version, kind): (&str, &str)) {
 
 async fn found(memory: &Memory) -> BTreeMap<String, Result<FolderContent, String>> {
     let folders = folders(memory, Place::Bucket).await.unwrap();
-    assert_eq!(folders.left_out, 0);
+    assert_eq!((folders.left_out, folders.missed), (0, vec![]));
     folders.found.into_iter().map(|folder| (folder.path, folder.content)).collect()
 }
 
@@ -139,7 +139,74 @@ async fn of_very_many_folders_the_first_are_told() {
     }
     let all = folders(&memory, Place::Bucket).await.unwrap();
     assert_eq!((all.found.len(), all.left_out), (10_000, 3));
-    assert_eq!(memory.calls().len(), 2, "what cannot be used is not read");
+    assert!(all.missed[0].starts_with("3 folders more than the first 10000 are left out"), "{:?}", all.missed);
+    assert!(memory.calls().iter().all(|call| !call.starts_with("read ")), "what cannot be used is not read");
+}
+
+/// Neither what lies deep nor the objects of a backup are listed, however many there are.
+#[tokio::test(start_paused = true)]
+async fn a_large_place_is_not_walked() {
+    let memory = Memory::new();
+    put(&memory, "x/full/", ("v4.2.0", "full"));
+    for n in 0..3000 {
+        memory.set(&format!("x/full/tae/{n:05}"), "x");
+        memory.set(&format!("far/away/from/here/{n:05}"), "x");
+    }
+    assert_eq!(found(&memory).await.keys().collect::<Vec<_>>(), ["x/full"]);
+    let calls = memory.calls();
+    let looks: Vec<_> = calls.iter().filter(|call| call.starts_with("level ")).map(String::as_str).collect();
+    assert_eq!(looks, ["level ", "level far/", "level x/", "level far/away/", "level x/full/"]);
+    assert!(calls.iter().all(|call| !call.starts_with("list ")), "{calls:#?}");
+}
+
+/// The look is bounded, and says so.
+#[tokio::test(start_paused = true)]
+async fn where_the_look_ends_is_told() {
+    let memory = Memory::new();
+    for n in 0..25_000 {
+        memory.set(&format!("{n:05}"), "x");
+    }
+    put(&memory, "mo/full/", ("v4.2.0", "full"));
+    let all = folders(&memory, Place::Bucket).await.unwrap();
+    assert_eq!(all.found, []);
+    assert!(all.missed[0].contains("name the folder that holds the backups"), "{:?}", all.missed);
+    // A place that is a backup itself is one among however many files.
+    put(&memory, "", ("v4.2.0", "full"));
+    let all = folders(&memory, Place::Bucket).await.unwrap();
+    assert!(all.found[0].path.is_empty() && all.found[0].content.is_ok(), "{all:#?}");
+}
+
+/// A large folder hides no others, until all of them are too much.
+#[rstest]
+#[case(3, 1)]
+#[case(30, 0)]
+#[tokio::test(start_paused = true)]
+async fn large_folders_are_looked_at_in_part(#[case] large: u32, #[case] found: usize) {
+    let memory = Memory::new();
+    for n in 0..large * 21_000 {
+        memory.set(&format!("a{:02}/{n:06}", n / 21_000), "x");
+    }
+    put(&memory, "b/full/", ("v4.2.0", "full"));
+    let all = folders(&memory, Place::Bucket).await.unwrap();
+    assert_eq!((all.found.len(), all.missed.len()), (found, 1), "{:?}", all.missed);
+}
+
+/// A folder that may not be looked into hides no others, and is told.
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_looked_at_is_passed_over() {
+    let memory = Memory::new();
+    for at in ["a/", "b/", "c/"] {
+        put(&memory, at, ("v4.2.0", "full"));
+    }
+    memory.close("a/");
+    memory.close("c/mo_meta.sha256");
+    let all = folders(&memory, Place::Bucket).await.unwrap();
+    assert_eq!(all.found.iter().map(|folder| folder.path.as_str()).collect::<Vec<_>>(), ["b"]);
+    let missed = ["failed to level a/: AccessDenied", "failed to stat c/mo_meta.sha256: AccessDenied"];
+    assert_eq!(all.missed, missed.map(|why| format!("passed over: {why}")));
+    memory.close("");
+    let failure = folders(&memory, Place::Bucket).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::StorageCredentialsRejected, "{failure}");
 }
 
 #[tokio::test(start_paused = true)]

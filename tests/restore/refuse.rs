@@ -127,6 +127,53 @@ async fn a_plan_is_only_said_and_then_holds() {
     assert_eq!(refused.said.reason.as_deref(), Some(Reason::PlanChanged.as_str()), "{refused:#?}");
 }
 
+/// Only the marker is left of what was restored, or MatrixOne would start without ids or without any object.
+#[rstest]
+#[case::ids(&["c1/hk_data"], "c1/hk_data is missing")]
+#[case::objects(&["c1/data/"], "nothing is left below c1/data/")]
+#[case::all(&["c1/"], "c1/hk_data is missing")]
+#[tokio::test(start_paused = true)]
+async fn what_was_restored_and_is_gone_is_not_called_done(#[case] gone: &[&str], #[case] named: &str) {
+    let rig = rig().await;
+    for choice in [Choice::Latest, Choice::Id(rig.incremental.id)] {
+        let rig = rig.fresh();
+        let task = rig.task(choice);
+        assert_done(&rig.run(&task).await);
+        for key in rig.target.keys().iter().filter(|key| gone.iter().any(|gone| key.starts_with(gone))) {
+            assert!(rig.target.unset(key));
+        }
+        let before = (rig.placed(), rig.marker());
+        let report = rig.run(&task).await;
+        assert_eq!(report.said.reason.as_deref(), Some(Reason::TargetNotEmpty.as_str()), "{report:#?}");
+        let message = report.said.message.unwrap();
+        assert!(!report.said.retryable && message.contains(named) && message.contains(MARKER), "{message}");
+        assert_eq!((rig.placed(), rig.marker()), before);
+    }
+}
+
+/// MatrixOne removes and writes objects as it goes on.
+#[tokio::test(start_paused = true)]
+async fn where_matrixone_went_on_is_done_still() {
+    let rig = rig().await;
+    let task = rig.task(Choice::Latest);
+    assert_done(&rig.run(&task).await);
+    for key in rig.expected(1).into_keys().filter(|key| key != "c1/hk_data") {
+        assert!(rig.target.unset(&key));
+    }
+    rig.target.set("c1/data/01a1fb9e-0000-7000-8000-000000000000_00000", "its own");
+    assert!(rig.run(&task).await.already_restored.is_some());
+}
+
+/// A report has no other sign of which place does not answer.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_says_nothing_is_named() {
+    let rig = rig().await;
+    rig.target.fault(0, Fault::Hang, || {});
+    let report = rig.run(&rig.task(Choice::Latest)).await;
+    assert_eq!(report.said.reason.as_deref(), Some(Reason::StorageUnreachable.as_str()), "{report:#?}");
+    assert!(report.said.message.unwrap().contains("(in the target). "));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_target_inside_the_repository_is_refused() {
     let rig = rig().await;

@@ -1,7 +1,8 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::FromArgMatches as _;
 use rstest::rstest;
+use serde_json::json;
 
 use super::*;
 use crate::{
@@ -51,7 +52,7 @@ async fn every_backup_of_a_place_is_checked() {
             id(number)
         )
     };
-    assert_eq!(text, format!("{}{}checked 2 backups, all as they were written\n", each(1), each(2)));
+    assert_eq!(text, format!("{}{}checked 2 backups; nothing damaged was found\n", each(1), each(2)));
     assert_eq!((notes, ending), (Notes::default(), Ok(Ending::Done)));
     let (text, ..) = checked(&place, Output::Json, &[id(1)]).await;
     let one: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -77,7 +78,8 @@ async fn damage_is_told_and_does_not_hide_the_next() {
         assert!(told.is_some_and(|line| line.contains(why)), "{text}");
     }
     assert!(text.contains("checked 4 objects (33 B), all as they were written"), "{text}");
-    assert!(text.ends_with("2 of 4 backups are damaged, 1 could not be checked\n"), "{text}");
+    assert!(text.ends_with("2 of 4 backups are damaged, 1 could not be checked whole\n"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("not checked: ")).count(), 1, "{text}");
     let (text, ..) = checked(&place, Output::Json, &[]).await;
     let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let good = |at: usize| told[at]["check"]["good"].as_bool().unwrap();
@@ -95,9 +97,9 @@ async fn what_is_there_is_told_by_listings_alone() {
     spoil(&place, 1, "tae/a");
     let how = How { depth: Depth::Presence, ..how(Output::Table) };
     let (mut out, stop) = (Vec::new(), CancellationToken::new());
-    assert_eq!(one(&Subject::of(&place, id(1)), how, &mut out, &stop).await, Ok(Ending::Done));
+    assert_eq!(one(&Subject::of(&place, id(1)), how, &mut out, &stop).await, Ok(Verdict::Whole));
     volume(&place).delete(vec![Key::object(id(1), DIR, "tae/b")]).await.unwrap();
-    assert_eq!(one(&Subject::of(&place, id(1)), how, &mut out, &stop).await, Ok(Ending::Damaged));
+    assert_eq!(one(&Subject::of(&place, id(1)), how, &mut out, &stop).await, Ok(Verdict::Damaged));
     let text = String::from_utf8(out).unwrap();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[1], "found 4 objects (33 B), all that there must be", "{text}");
@@ -111,13 +113,130 @@ async fn what_is_no_backup_is_told() {
     let place = folder(temporary.path());
     let (text, notes, ending) = checked(&place, Output::Table, &[]).await;
     assert_eq!((&*text, ending, notes.say()), ("", Ok(Ending::Done), Ending::NotFound));
+    // Lost catalogue or no backup yet: nothing was checked, which is no success.
+    claim(&volume(&place)).await;
+    for (output, expected) in [(Output::Table, ""), (Output::Json, "")] {
+        let (text, notes, ending) = checked(&place, output, &[]).await;
+        assert!(notes.warnings[0].contains("there are no backups"), "{notes:?}");
+        assert_eq!((&*text, ending, notes.say()), (expected, Ok(Ending::Done), Ending::NotFound));
+    }
     repository(&place).await;
+    let (_, notes, _) = checked(&place, Output::Table, &[id(1), id(2)]).await;
+    assert!(notes.warnings[0].contains("2 backups are left out"), "{notes:?}");
+    assert_eq!(notes.say(), Ending::NotFound);
     let stop = CancellationToken::new();
     let gone = one(&Subject::of(&place, id(9)), how(Output::Table), &mut Vec::new(), &stop).await.unwrap_err();
     assert_eq!(gone.ending, Ending::NotFound);
     stop.cancel();
     let stopped = one(&Subject::of(&place, id(1)), how(Output::Table), &mut Vec::new(), &stop).await.unwrap_err();
     assert_eq!(stopped.ending, Ending::Interrupted);
+}
+
+/// An empty repository beside one that was checked is told, and no more.
+#[tokio::test]
+async fn something_that_was_checked_is_a_success() {
+    let temporary = tempfile::tempdir().unwrap();
+    let places = ["a", "b"].map(|name| temporary.path().join(name));
+    for path in &places {
+        std::fs::create_dir(path).unwrap();
+    }
+    let [one, empty] = places.map(|path| folder(&path));
+    repository(&one).await;
+    claim(&volume(&empty)).await;
+    let stop = CancellationToken::new();
+    let asked = [list::ask(&empty, &stop).await.unwrap(), list::ask(&one, &stop).await.unwrap()];
+    let (mut out, mut notes) = (Vec::new(), Notes::default());
+    let ending = all(&asked, &|_| false, how(Output::Json), (&mut out, &mut notes), &stop).await;
+    assert_eq!((ending, notes.warnings.len(), notes.ending), (Ok(Ending::Done), 1, Ending::Done), "{notes:?}");
+}
+
+/// Takes what is written, and deletes a backup when it is its turn.
+struct Deleting(Vec<u8>, PathBuf);
+
+impl Write for Deleting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        if String::from_utf8_lossy(&self.0).contains(&format!("backup {}", id(1))) && self.1.exists() {
+            std::fs::remove_file(&self.1)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn file(place: &Place, key: &Key) -> PathBuf {
+    Path::new(place.lines()[1].trim_start_matches("Path: ")).join(key.as_str())
+}
+
+#[tokio::test]
+async fn what_was_deleted_meanwhile_is_not_damaged() {
+    let temporary = tempfile::tempdir().unwrap();
+    let place = folder(temporary.path());
+    repository(&place).await;
+    let (mut notes, stop) = (Notes::default(), CancellationToken::new());
+    let asked = [list::ask(&place, &stop).await.unwrap()];
+    let mut out = Deleting(Vec::new(), file(&place, &Key::catalog(id(1))));
+    let ending = all(&asked, &|_| false, how(Output::Table), (&mut out, &mut notes), &stop).await;
+    let text = String::from_utf8(out.0).unwrap();
+    assert!(!text.contains("fault") && text.contains("\ndeleted meanwhile\n\n"), "{text}");
+    assert!(text.ends_with("checked 1 backups; nothing damaged was found\n"), "{text}");
+    assert!(notes.warnings[0].contains(&format!("backup {} was deleted meanwhile", id(1))), "{notes:?}");
+    assert_eq!((ending, notes.say()), (Ok(Ending::Done), Ending::Done));
+    // While it was read: its objects went behind its entry.
+    let subject = Subject::of(&place, id(2));
+    let missing = Checked {
+        name: id(2).to_string(),
+        catalog: None,
+        objects: 4,
+        elsewhere: 0,
+        bytes: 33,
+        hashed: 3,
+        faults: 1,
+        first: vec!["tae/a is missing".into()],
+        warnings: vec![],
+    };
+    let damaged = Refusal { ending: Ending::Damaged, message: "its list is missing".into() };
+    for found in [Ok(missing), Err(damaged)] {
+        assert_eq!(judge(&subject, &found, &stop).await, Ok(Verdict::Damaged));
+        let entry = file(&place, &Key::catalog(id(2)));
+        let content = std::fs::read(&entry).unwrap();
+        std::fs::remove_file(&entry).unwrap();
+        let gone = judge(&subject, &found, &stop).await.unwrap_err();
+        assert!(gone.ending == Ending::NotFound && gone.message.contains("deleted meanwhile"), "{gone}");
+        std::fs::write(&entry, content).unwrap();
+    }
+    // Nothing is left to be checked.
+    volume(&place).delete(vec![Key::catalog(id(2))]).await.unwrap();
+    let (_, notes, _) = checked(&place, Output::Table, &[]).await;
+    assert_eq!(notes.say(), Ending::NotFound);
+}
+
+fn sample(kind: &str) -> Place {
+    folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples/v4.2.0").join(kind))
+}
+
+/// Its full backup was not named: nothing is known to be damaged, and it is not known to be whole.
+#[tokio::test]
+async fn an_incremental_folder_alone_is_checked_as_far_as_it_is_there() {
+    let place = sample("incr");
+    let (text, notes, ending) = checked(&place, Output::Table, &[]).await;
+    assert!(text.contains(" are as they were written, ") && !text.contains("fault"), "{text}");
+    assert!(text.contains("; 96 more lie in earlier folders and were not looked at\n"), "{text}");
+    assert!(text.ends_with("1 of 1 backups could not be checked whole; nothing damaged was found\n"), "{text}");
+    let said = &notes.warnings[0];
+    assert!(said.contains("96 objects") && said.contains("--backup-path, oldest first"), "{said}");
+    assert_eq!((ending, notes.say()), (Ok(Ending::Done), Ending::Final));
+    let (text, ..) = checked(&place, Output::Json, &[]).await;
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let check = &told["check"];
+    assert_eq!([&check["good"], &check["faults"], &check["elsewhere"]], [&json!(false), &json!(0), &json!(96)]);
+    // The folder that holds both of them is enough.
+    let (text, notes, ending) = checked(&sample(""), Output::Table, &[]).await;
+    assert!(text.ends_with("checked 2 backups; nothing damaged was found\n"), "{text}");
+    assert_eq!((ending, notes), (Ok(Ending::Done), Notes::default()));
 }
 
 #[tokio::test]

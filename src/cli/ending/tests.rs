@@ -7,7 +7,7 @@ const ONLY: Names = Names { repository: "" };
 const OF_MANY: Names = Names { repository: "backup-" };
 
 #[rstest]
-#[case::repository(Place::Volume, ONLY, Problem::Denied, "--path must be a folder")]
+#[case::repository(Place::Volume, ONLY, Problem::Denied, "--path must be a folder that MatrixOne sees")]
 #[case::one_of_two(Place::Volume, OF_MANY, Problem::Denied, "--backup-path must be a folder")]
 #[case::staging(Place::Staging, ONLY, Problem::Denied, "--staging must be a folder")]
 #[case::target(Place::TargetVolume, OF_MANY, Problem::Denied, "--restore-path must be a folder")]

@@ -27,6 +27,8 @@ fn what_was_written_down_is_read_back() {
     index.forget(id).unwrap();
     let again = Index::open(Some(&path)).unwrap();
     assert_eq!(again.repositories(), [folder("/backups/a"), folder("/backups/b")]);
+    let entry = format!("entry 2 of \"repositories\" in the index {}", path.display());
+    assert_eq!((again.entry(&folder("/backups/b")), again.entry(&folder("/backups/c"))), (Some(entry), None));
     assert!(again.is_forgotten(id) && !again.is_forgotten(BackupId::fresh()));
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("{\n  \"kind\": \"mo-backup index\",\n  \"format\": 1,\n"), "{text}");
@@ -104,4 +106,18 @@ fn an_index_never_grows_beyond_what_is_read() {
     let forgotten = (0..30_000).map(|_| BackupId::fresh()).collect();
     let refused = replace(&path, &Content { forgotten, ..Content::default() }).unwrap_err();
     assert!(refused.to_string().contains("longer") && !path.exists());
+}
+
+/// Who names the place needs no index: a nightly backup is taken, whatever has become of the file.
+#[test]
+fn a_broken_index_stops_nobody_who_names_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    fs::write(&path, "rubbish").unwrap();
+    assert!(Index::open_beside(Some(&path), false).is_err());
+    let mut index = Index::open_beside(Some(&path), true).unwrap();
+    assert_eq!(index.repositories(), []);
+    assert!(index.remember(&place::folder("--path", folder.path()).unwrap()).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "rubbish", "it is left alone");
+    assert!(Index::open_beside(Some(Path::new("")), true).is_err());
 }

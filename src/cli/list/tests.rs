@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use rstest::rstest;
 use sha2::{Digest as _, Sha256};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     cli::place,
-    plan::{Digest, Entry, Kind, Owner, RepositoryId, manifest::FORMAT},
+    plan::{Digest, Entry, Kind, Marker, Owner, RepositoryId, manifest::FORMAT},
     sample::{self, DIR, blank},
     store::{
         Key, Volume,
@@ -74,7 +74,8 @@ fn put(memory: &Memory, catalog: &Catalog) {
 }
 
 fn asked(place: &Place, objects: impl Objects + 'static, marker: Option<Marker>) -> Asked<'_> {
-    Asked { place, objects: Arc::new(objects), marker, folders: Folders::default() }
+    let (objects, remedy) = (Arc::new(objects), String::new());
+    Asked { place, objects, marker, folders: Folders::default(), remedy }
 }
 
 async fn listed(
@@ -252,12 +253,90 @@ async fn a_place_that_does_not_answer_does_not_hide_the_others() {
     let stop = CancellationToken::new();
     let mut notes = Notes::default();
     let places = [bad.clone(), good];
-    let asked = ask_all(&places, &mut notes, &stop).await.unwrap();
+    let asked = ask_all(&places, None, &mut notes, &stop).await.unwrap();
     let [one] = &asked[..] else { panic!("{} places", asked.len()) };
     assert!(one.marker.is_some());
     assert!(notes.warnings[0].contains("a/../b") && notes.ending != Ending::Done, "{notes:?}");
     // The only one is no warning.
-    assert!(ask_all(&[bad], &mut Notes::default(), &stop).await.is_err());
+    assert!(ask_all(&[bad], None, &mut Notes::default(), &stop).await.is_err());
+}
+
+/// A place that was made a repository of this id.
+async fn repository(path: &Path, repository: u128) -> Place {
+    std::fs::create_dir_all(path).unwrap();
+    let place = folder(path);
+    let owner = Owner { namespace: String::new(), name: "n".into(), uid: "u".into() };
+    let (repository, created_at) = (RepositoryId(Uuid::from_u128(repository)), "2026-11-21T00:00:00Z".into());
+    let marker = Marker { format: FORMAT, repository, owner, created_at };
+    catalog::claim(&volume(&place), None, &marker).await.unwrap();
+    place
+}
+
+#[tokio::test]
+async fn one_repository_under_two_names_stands_there_once() {
+    let temporary = tempfile::tempdir().unwrap();
+    let at = |name: &str| temporary.path().join(name);
+    let places = [
+        repository(&at("a"), 1).await,
+        folder(&at("gone")),
+        repository(&at("b"), 1).await,
+        repository(&at("other"), 2).await,
+    ];
+    let mut index = Index::open(Some(&at("index"))).unwrap();
+    for place in &places {
+        index.remember(&place.location).unwrap();
+    }
+    let (stop, mut notes) = (CancellationToken::new(), Notes::default());
+    let answers = known::distinct(&places, &stop).await.unwrap();
+    let twins: Vec<_> = answers.iter().map(|answer| (name(answer.place), answer.twins.len())).collect();
+    assert_eq!(twins, [(name(&places[0]), 1), (name(&places[1]), 0), (name(&places[3]), 0)]);
+    let asked = ask_all(&places, Some(&index), &mut notes, &stop).await.unwrap();
+    let same = format!("{}: it is the same repository as {}; entry 3 of ", name(&places[2]), name(&places[0]));
+    assert!(notes.warnings[0].starts_with(&same), "{notes:?}");
+    assert_eq!((notes.warnings.len(), notes.ending), (1, Ending::Done), "{notes:?}");
+    let (_, notes, _) = listed(Output::Table, None, &asked, &[]).await;
+    // What is gone is told each time, with the line that is to be removed; what is empty is told too.
+    let gone = notes.warnings.iter().find(|text| text.contains("/gone")).unwrap();
+    assert!(gone.contains("no repository") && gone.contains("remove entry 2 of \"repositories\""), "{gone}");
+    assert!(gone.contains(at("index").to_str().unwrap()), "{gone}");
+    assert_eq!((notes.warnings.len(), notes.ending), (3, Ending::NotFound), "{notes:?}");
+    assert!(notes.warnings[0].contains("/a: there are no backups"), "{notes:?}");
+    // Whoever named it himself is told nothing of an index.
+    let asked = ask_all(&places[1..2], None, &mut Notes::default(), &stop).await.unwrap();
+    assert!(!asked[0].nothing().contains("remove"), "{}", asked[0].nothing());
+}
+
+#[tokio::test]
+async fn backups_that_are_all_left_out_are_told() {
+    let memory = Memory::new();
+    let marker = claim(&memory).await;
+    let place = folder(Path::new("/backups"));
+    let one = || [asked(&place, memory.clone(), Some(marker.clone()))];
+    let (text, notes, _) = listed(Output::Json, None, &one(), &[]).await;
+    assert_eq!((&*text, notes.ending, notes.warnings.len()), ("[]\n", Ending::Done, 1));
+    assert!(notes.warnings[0].contains("there are no backups"), "{notes:?}");
+    put(&memory, &Catalog { id: id(1), ..timed(1) });
+    let (text, notes, _) = listed(Output::Json, None, &one(), &[id(1)]).await;
+    assert_eq!((&*text, notes.ending, notes.warnings.len()), ("[]\n", Ending::Done, 1));
+    assert!(notes.warnings[0].contains("1 backups are left out"), "{notes:?}");
+}
+
+/// What cannot be looked at hides nothing else, and a list that may lack something is no success.
+#[tokio::test]
+async fn what_was_not_looked_at_is_told() {
+    let temporary = tempfile::tempdir().unwrap();
+    let places = [folder(temporary.path())];
+    volume(&places[0]).put(&Key::foreign("one", "hakeeper/hk_data"), "x".into()).await.unwrap();
+    std::fs::create_dir_all(temporary.path().join("two/tae")).unwrap();
+    std::os::unix::fs::symlink("/", temporary.path().join("two/tae/tae_list")).unwrap();
+    let (stop, mut notes) = (CancellationToken::new(), Notes::default());
+    let asked = ask_all(&places, None, &mut notes, &stop).await.unwrap();
+    assert_eq!(asked[0].folders.found.iter().map(|folder| &*folder.path).collect::<Vec<_>>(), ["one"]);
+    assert!(
+        notes.warnings[0].contains("passed over: failed to stat two/tae/tae_list: there is a symbolic link"),
+        "{notes:?}"
+    );
+    assert_eq!((notes.warnings.len(), notes.ending), (1, Ending::Final), "{notes:?}");
 }
 
 #[tokio::test]

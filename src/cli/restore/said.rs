@@ -47,7 +47,6 @@ pub fn done(order: &Order, report: &RestoreReport) -> String {
     } else {
         text.push_str(&start(order, report.server_version.as_deref()));
     }
-    text.push_str(trap(order, report.server_version.as_deref()));
     text
 }
 
@@ -86,23 +85,21 @@ fn start(order: &Order, version: Option<&str>) -> String {
          {version} or a later one; MatrixOne does not compare versions\n    \
          SHARED   {shared}\n    \
          hk_data  {hk_data}\n             \
-         Not found, MatrixOne starts all the same, and gives ids twice\n    \
+         If MatrixOne does not find it, it starts all the same, and gives ids twice\n    \
          Folders of the log service and of the TN must be new\n    \
          Sign of success: the log service writes \"restore hakeeper data\"\n    \
          Then read values: counts are right even where objects are missing\n"
     )
 }
 
-/// What the configuration that comes with MatrixOne from 4.2 on does not find.
-fn trap(order: &Order, version: Option<&str>) -> &'static str {
+/// That the configuration that comes with MatrixOne from 4.2 on does not find what was restored.
+pub fn trap(order: &Order, report: &RestoreReport) -> Option<&'static str> {
     let task = &order.goal.task;
     let folder = matches!(task.location, Location::Volume(_)) && task.data.format == Format::Framed;
-    if !folder || order.configured || !version.is_some_and(has_disk_v2) {
-        return "";
-    }
-    "\nThe etc/launch of MatrixOne 4.2 has SHARED in ./mo-data/shared2, backend\n\
-     DISK-V2, and does not find this: change it, or restore with --dn-config-path\n\
-     and its tn.toml instead\n"
+    let told = folder && !order.configured && report.server_version.as_deref().is_some_and(has_disk_v2);
+    told.then_some(
+        "etc/launch of MatrixOne 4.2 looks in ./mo-data/shared2 (DISK-V2): change it, or restore with --dn-config-path",
+    )
 }
 
 const fn backend(format: Format) -> &'static str {

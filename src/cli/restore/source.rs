@@ -8,7 +8,8 @@ use crate::{
         check,
         ending::Refusal,
         index::Index,
-        known, list,
+        known,
+        list::{self, Asked},
         place::{self, Place},
         screen,
     },
@@ -64,38 +65,48 @@ pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -
         let (place, _) = list::until(stop, known::holder(places, id, stop)).await?;
         return Ok(Origin { place, choice: Choice::Id(id) });
     }
-    let [place] = &places[..] else {
+    let places: Vec<&Place> = match &places[..] {
+        [place] => vec![place],
+        // One that stands in the index under two names is one.
+        places => known::distinct(places, stop).await?.into_iter().map(|answer| answer.place).collect(),
+    };
+    let [place] = places[..] else {
         let text =
             "give the ID of the backup, or the repository with --backup-dir and --backup-path or --backup-bucket";
         return Err(Refusal::usage(format!("the index knows {} repositories; {text}", places.len())));
     };
     let found = async {
         let asked = list::ask(place, stop).await?;
-        let (ids, _) = check::ids(&asked).await?;
+        let (mut ids, _) = check::ids(&asked).await?;
         // Without its marker it is a repository still.
         if asked.marker.is_none() && ids.is_empty() {
             return of_folders(place, &asked.folders, flags.latest);
         }
         // Who names a place means all that is in it.
-        let hidden = |id: &BackupId| !flags.source.names_a_place() && index.is_forgotten(*id);
-        let (left_out, visible): (Vec<_>, Vec<_>) = ids.into_iter().partition(hidden);
-        of_repository(place, &visible, flags.latest, left_out.is_empty())
+        let hidden = |id| !flags.source.names_a_place() && index.is_forgotten(id);
+        ids.retain(|id| !hidden(*id));
+        match &ids[..] {
+            [] => Err(Refusal::not_found(format!("there is no backup in {}", list::name(place)))),
+            [..] if flags.latest => latest(&asked, &hidden).await,
+            [id] => Ok(Choice::Id(*id)),
+            [..] => {
+                let names = ids.iter().rev().map(ToString::to_string);
+                Err(many(place, ids.len(), names, "give the ID of one, or --latest"))
+            }
+        }
     };
     let choice = list::until(stop, found).await?;
     Ok(Origin { place: place.clone(), choice })
 }
 
-fn of_repository(place: &Place, ids: &[BackupId], latest: bool, all: bool) -> Result<Choice, Refusal> {
-    match ids {
-        [] => Err(Refusal::not_found(format!("there is no backup in {}", list::name(place)))),
-        [..] if latest && all => Ok(Choice::Latest),
-        [id] => Ok(Choice::Id(*id)),
-        // Ids ascend with time.
-        [.., id] if latest => Ok(Choice::Id(*id)),
-        [..] => {
-            Err(many(place, ids.len(), ids.iter().rev().map(ToString::to_string), "give the ID of one, or --latest"))
-        }
-    }
+/// The backup with the newest data, by its id: every command line has the same name, so only the id tells whether it is the
+/// one that the target has. What is passed over is said before anything is restored.
+async fn latest(asked: &Asked<'_>, hidden: &(dyn Fn(BackupId) -> bool + Sync)) -> Result<Choice, Refusal> {
+    let repository = asked.marker.as_ref().map(|marker| marker.repository);
+    let found = worker::latest(&*asked.objects, asked.place.kind(), repository, hidden).await;
+    let (id, warnings) = found.map_err(|failure| super::failed(&failure))?;
+    warnings.iter().for_each(super::warn);
+    Ok(Choice::Id(id))
 }
 
 fn many(place: &Place, count: usize, names: impl Iterator<Item = String>, remedy: &str) -> Refusal {
@@ -106,7 +117,7 @@ fn many(place: &Place, count: usize, names: impl Iterator<Item = String>, remedy
 }
 
 /// Which of the folders of a place that is no repository.
-fn of_folders(place: &Place, Folders { found, left_out }: &Folders, latest: bool) -> Result<Choice, Refusal> {
+fn of_folders(place: &Place, Folders { found, left_out, .. }: &Folders, latest: bool) -> Result<Choice, Refusal> {
     let itself = found.iter().find(|folder| folder.path.is_empty());
     let path = match (itself, &found[..]) {
         // What is wrong with it, a restore says better.

@@ -318,7 +318,7 @@ fn in_place(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) ->
     retry(seen, &mut draft);
     draft.close(Reason::Completed, None);
     let (reason, checked) = match &report.already_restored {
-        Some(_) => (Reason::AlreadyRestored, "as the target's own marker says; nothing was checked now".to_owned()),
+        Some(_) => (Reason::AlreadyRestored, "as the target's own marker says; no object was read now".to_owned()),
         None => {
             let objects = report.objects.unwrap_or_default();
             (Reason::NotBooted, format!("{objects} objects, each compared with the manifest"))

@@ -117,6 +117,9 @@ impl Objects for Breaking {
     fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>> {
         self.cut(self.0.list(prefix))
     }
+    async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error> {
+        self.0.level(folder, most).await
+    }
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {
         self.0.delete(keys).await
     }
@@ -143,4 +146,16 @@ async fn a_broken_listing_goes_on_after_what_it_said() {
     let (place, _) = patient(Breaking(memory, AtomicU32::new(1)));
     let keys: Vec<_> = place.list(&Prefix::data()).map_ok(|l| l.key.to_string()).try_collect().await.unwrap();
     assert_eq!(keys, ["data/0", "data/1", "data/2", "data/3", "data/4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_level_is_asked_for_again() {
+    let memory = Memory::new();
+    memory.set("a/b/c", "x");
+    memory.set("a/d", "x");
+    (0..3).for_each(|call| memory.fault(call, Fault::Before, || {}));
+    let (place, _) = patient(memory.clone());
+    let level = place.level(&Prefix::placed("a"), 10).await.unwrap();
+    assert_eq!(level, Level { objects: vec!["d".into()], folders: vec!["b".into()], more: false });
+    assert_eq!(memory.calls(), ["level a/"; 4], "nothing below it is listed");
 }

@@ -1,8 +1,13 @@
 //! Listing a folder in ascending order of keys.
 
-use std::{collections::BinaryHeap, fs, io, path::Path, path::PathBuf};
+use std::{
+    collections::BinaryHeap,
+    fs::{self, FileType},
+    io,
+    path::{Path, PathBuf},
+};
 
-use super::super::{Key, Listed};
+use super::super::{Key, Level, Listed};
 
 /// Entries of a batch.
 const BATCH: usize = 1000;
@@ -11,7 +16,7 @@ const BATCH: usize = 1000;
 const NAMES: usize = 1 << 15;
 
 /// A folder that file systems make in their root, for themselves. No key of ours has a `+`.
-const RESCUED: &str = "lost+found";
+pub(super) const RESCUED: &str = "lost+found";
 
 /// A walk over files in the order of their keys. A folder comes where its name with a `/` sorts, so that the keys below
 /// it ascend too. Some names of one folder are held at a time, and of those above it.
@@ -22,6 +27,16 @@ pub(super) struct Walk {
     key: String,
     /// See [`NAMES`].
     most: usize,
+}
+
+/// The names of one folder, the first so many by the order of keys.
+pub(super) fn level(base: &Path, folder: &str, most: usize) -> io::Result<Level> {
+    let mut level = Level::default();
+    for Part { names, next } in Walk::in_parts(base, folder, most.max(1))?.left {
+        level.more = next.is_some();
+        names.iter().rev().for_each(|found| level.put(&found.name));
+    }
+    Ok(level)
 }
 
 /// Names of a folder, last first.
@@ -36,6 +51,11 @@ struct Name {
     /// A folder's name ends with `/`.
     name: String,
     is_folder: bool,
+}
+
+/// Whether a walk shows a file, or goes into a folder, of this name.
+pub(super) fn shows(name: &str, kind: FileType) -> bool {
+    !name.contains('~') && name != RESCUED && (kind.is_dir() || kind.is_file())
 }
 
 impl Walk {
@@ -60,7 +80,7 @@ impl Walk {
                     let entry = entry?;
                     let kind = entry.file_type()?;
                     let Ok(mut name) = entry.file_name().into_string() else { continue };
-                    if name.contains('~') || name == RESCUED || !(kind.is_dir() || kind.is_file()) {
+                    if !shows(&name, kind) {
                         continue;
                     }
                     if kind.is_dir() {

@@ -59,7 +59,7 @@ impl Foreign {
         Some((Key::foreign(&folder.path, &link.path), folder.framing))
     }
 
-    /// Objects and bytes that are restored.
+    /// Objects and bytes that are restored: those that lie in one of the folders.
     pub(in crate::worker) fn totals(&self) -> (u64, u64) {
         self.chain.links().fold((1, self.hk_data.size), |(n, bytes), link| (n + 1, bytes.saturating_add(link.size)))
     }
@@ -70,7 +70,12 @@ impl Foreign {
         (OWN, self.folders.first().map_or(0, |last| last.words))
     }
 
-    /// The rows of the last folder's list, ascending by path.
+    /// Objects that lie in none of the folders.
+    pub(in crate::worker) fn elsewhere(&self) -> u64 {
+        self.chain.nowhere().0
+    }
+
+    /// The rows of the last folder's list that lie in one of the folders, ascending by path.
     pub(in crate::worker) fn rows(&self) -> impl Iterator<Item = Result<Row, Failure>> + '_ {
         self.chain.links().map(|link| {
             let (key, framing) = self.key(&link).ok_or_else(|| nowhere(&link))?;
@@ -104,8 +109,26 @@ fn nowhere(link: &Link) -> Failure {
 }
 
 impl Reading<'_> {
-    /// Reads the lists of a chain of folders, oldest first, and finds out where every object of the last one lies.
+    /// Reads the lists of a chain of folders, oldest first, and finds out where every object of the last one lies. An
+    /// object that lies in none of them is refused: nothing can be restored without it.
     pub(super) async fn foreign(&self, paths: &[String]) -> Result<Chosen, Failure> {
+        let chosen = self.named_folders(paths).await?;
+        if let Bytes::Foreign(foreign) = &chosen.bytes
+            && let (nowhere @ 1.., first) = foreign.chain.nowhere()
+        {
+            let detail = format!(
+                "{nowhere} objects that {} needs were copied into none of the folders, first {}; give the full backup and \
+                 every incremental one up to it, oldest first",
+                shown(&chosen.name),
+                first.join(", ")
+            );
+            return Err(lasting(Reason::ObjectMissing, detail));
+        }
+        Ok(chosen)
+    }
+
+    /// The same, of whatever folders were named: objects of the last one may lie in none of them.
+    pub(in crate::worker) async fn named_folders(&self, paths: &[String]) -> Result<Chosen, Failure> {
         let mut folders: Vec<Folder> = Vec::new();
         let mut chain = None;
         for path in paths.iter().rev() {
@@ -125,16 +148,6 @@ impl Reading<'_> {
         let (Some(chain), Some(last)) = (chain, folders.first()) else {
             return Err(Failure::new(Reason::InvalidSpec, "no folder is given"));
         };
-        let (nowhere, first) = chain.nowhere();
-        if nowhere > 0 {
-            let detail = format!(
-                "{nowhere} objects that {} needs were copied into none of the folders, first {}; give the full backup and \
-                 every incremental one up to it, oldest first",
-                shown(&last.path),
-                first.join(", ")
-            );
-            return Err(lasting(Reason::ObjectMissing, detail));
-        }
         let hk_data = folder::files(self.source, &last.path).small(HK_DATA, last.framing).await;
         let hk_data = hk_data.map_err(|flaw| self.told(&last.path, &flaw))?.entry;
         let mut hasher = Sha256::new();

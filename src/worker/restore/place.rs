@@ -7,7 +7,10 @@ use futures::{
     stream::{BoxStream, Peekable},
 };
 
-use super::{Attempt, Chosen, look::not_empty};
+use super::{
+    Attempt, Chosen,
+    look::{TOLD, not_empty},
+};
 use crate::{
     api::Reason,
     plan::{Digest, Restored},
@@ -15,7 +18,7 @@ use crate::{
         self, Key, Listed, Prefix, framing,
         transfer::{self, Load, Moved},
     },
-    worker::Failure,
+    worker::{Failure, inventory::plain},
 };
 
 type Listing<'a> = Peekable<BoxStream<'a, Result<Listed, store::Error>>>;
@@ -43,6 +46,9 @@ impl Attempt<'_> {
         }
         self.pass(&mut listing, draft, None).await?;
         drop(listing);
+        if let Some(stranger) = self.target.unlisted().await.map_err(|e| self.target_failure(&e.into()))? {
+            return Err(came(&stranger));
+        }
         let no = || Failure::new(Reason::Internal, "the backup has no hakeeper/hk_data");
         self.ids(&ids.ok_or_else(no)?).await
     }
@@ -61,7 +67,7 @@ impl Attempt<'_> {
                 Some(_) | None => true,
             };
             if stranger {
-                return Err(not_empty(format!("{} came there while it was filled", found.key)));
+                return Err(came(found.key.as_str()));
             }
             self.next(listing).await?;
         }
@@ -84,6 +90,10 @@ impl Attempt<'_> {
         let detail = format!("{} has the SHA-256 {digest} instead of {} in the target", load.to, load.digest);
         Err(Failure::new(Reason::ObjectCorrupted, detail))
     }
+}
+
+fn came(stranger: &str) -> Failure {
+    not_empty(format!("{} came there while it was filled", plain(stranger, TOLD)))
 }
 
 /// The size that the object takes in the target.

@@ -98,3 +98,15 @@ async fn a_folder_of_the_repository_is_no_target() {
     assert!(refusal.message.contains("Name another --restore-path"), "{refusal}");
     assert_eq!(files(&room.path("backups")), before);
 }
+
+/// The configuration that 4.2 comes with looks elsewhere than that of all earlier versions.
+#[tokio::test]
+async fn who_restores_4_2_by_default_is_told_where_its_own_configuration_looks() {
+    for (version, told) in [("v4.2.0", true), ("v3.0.18", false)] {
+        let room = Room::of_samples(version);
+        let (_, said) = room.run(&format!("--backup_path @/backups/full {TO}")).await.unwrap();
+        assert_eq!(said.contains("looks in ./mo-data/shared2"), told, "{said}");
+        let object = room.home().into_iter().find(|(name, _)| name.starts_with("mo-data/shared/")).unwrap().1;
+        assert!(Deframer::default().push(&object).is_ok(), "framed, whatever it was");
+    }
+}
