@@ -89,13 +89,13 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Help and version as they are; of what is wrong, one line.
 fn refused(error: &clap::Error) -> anyhow::Result<ExitCode> {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        error.print()?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        error.print()?;
-        return Ok(ExitCode::from(Ending::Usage as u8));
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A reader who has read enough, such as `head`, is no error.
+        return match error.print() {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e.into()),
+            Ok(()) | Err(_) => Ok(ExitCode::from(if asked { Ending::Done } else { Ending::Usage } as u8)),
+        };
     }
     let text = error.render().to_string();
     let words = text.split("\n\nUsage:").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,11 +1,8 @@
 //! `mo-backup backup`.
 
-use std::{
-    net::IpAddr,
-    os::unix::fs::DirBuilderExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod way;
+
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueEnum};
 use futures::TryStreamExt as _;
@@ -16,18 +13,19 @@ use super::{
     ending::{Ending, Names, Refusal},
     flags::{PlaceFlags, Repository},
     index::Index,
-    known,
+    known, list,
     place::{self, Place},
     progress, screen, secret,
 };
 use crate::{
     api::{BackupReport, BackupType, Method, Outcome, Reason, TlsMode, VerifyLevel},
     plan::BackupId,
-    sql::{Encryption, MatrixOne, Version},
-    store::{Key, Keys, Objects, Patience, Prefix, Retrying, Volume},
+    sql::{Encryption, MatrixOne},
+    store::{Key, Objects, Patience, Prefix, Retrying},
     task::{BackupTask, ClusterTask, Location, StagingTask},
-    worker::{self, Failure, Ports, SOON, Staging, Watch},
+    worker::{self, Failure, Ports, SOON, Watch},
 };
+use way::{Shared, sayable, way};
 
 const NAMES: Names = Names { repository: "" };
 
@@ -131,18 +129,25 @@ enum Verify {
 pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
     let base = base(flags)?;
     let place = Place::of(&flags.place)?;
-    let mut index = Index::open(flags.common.meta_path.as_deref())?;
+    if flags.staging.is_none() && matches!(place.location, Location::Volume(_)) {
+        sayable(&place)?;
+    }
+    let mut index = Index::open_beside(flags.common.meta_path.as_deref(), true)?;
     let server = server(flags)?;
     let id = BackupId::fresh();
     let failed = |failure: Failure| Refusal::of(&failure, NAMES);
     let repository = place.open().map_err(failed)?;
-    if let Some(base) = base {
-        let asking = Retrying::new(repository.clone(), Patience::soon(), stop.clone());
-        let found = asking.stat(&Key::catalog(base)).await;
-        if found.map_err(|e| failed(Failure::of_store(place.kind(), &e)))?.is_none() {
-            let detail = format!("--base-id {base}: the repository has no such backup");
-            return Err(failed(Failure::new(Reason::BaseNotFound, detail)));
-        }
+    // Somebody waits: what is wrong from the start is said soon.
+    let asking = Retrying::new(repository.clone(), Patience::soon(), stop.clone());
+    let of_store = |e| failed(Failure::of_store(place.kind(), &e));
+    if asking.stat(&Key::marker()).await.map_err(of_store)?.is_none() {
+        refuse_foreign(&asking, &place).await?;
+    }
+    if let Some(base) = base
+        && asking.stat(&Key::catalog(base)).await.map_err(of_store)?.is_none()
+    {
+        let detail = format!("--base-id {base}: the repository has no such backup");
+        return Err(failed(Failure::new(Reason::BaseNotFound, detail)));
     }
     let (method, staging) = way(flags, &place, &server, id).await?;
     let task = task(flags, (id, base), &place, method, staging.as_ref());
@@ -153,6 +158,8 @@ pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending,
         keys: place.keys.clone(),
         patience: Patience::default(),
     };
+    // Whoever ends this by force knows what to delete.
+    screen::note("backup", &format!("ID {id}"));
     let watch = progress::watch("backup", &task.subject.run, stop);
     let report = worker::backup(&task, &ports, &watch).await;
     // The bar goes before anything is said.
@@ -193,6 +200,9 @@ fn told(flags: &BackupFlags, place: &Place, index: &mut Index, report: &BackupRe
         let ending = if report.said.retryable { Ending::Again } else { Ending::Final };
         return Err(if refusal.ending == Ending::Damaged { Refusal { ending, ..refusal } } else { refusal });
     }
+    if let Some(why) = &report.type_reason {
+        screen::note("backup", &format!("full, because {why}"));
+    }
     if let Err(refusal) = index.remember(&place.location) {
         screen::warn(&format!("the backup is there, and the index does not know its repository: {}", refusal.message));
     }
@@ -206,6 +216,21 @@ fn told(flags: &BackupFlags, place: &Place, index: &mut Index, report: &BackupRe
     };
     screen::print(&text)?;
     Ok(Ending::Done)
+}
+
+/// Refuses a place with backups that something else made: in a repository nobody would look for them.
+async fn refuse_foreign(objects: &dyn Objects, place: &Place) -> Result<(), Refusal> {
+    let looked = worker::folders(objects, place.kind()).await;
+    let found = looked.map_err(|failure| Refusal::of(&failure, NAMES))?.found;
+    match found.first() {
+        None => Ok(()),
+        Some(first) => Err(Refusal::usage(format!(
+            "{} has backups that mo_br or a BACKUP statement made ({}), which nobody would look for in a repository; give \
+             a folder of its own",
+            list::name(place),
+            if first.path.is_empty() { "itself" } else { &first.path },
+        ))),
+    }
 }
 
 fn base(flags: &BackupFlags) -> Result<Option<BackupId>, Refusal> {
@@ -237,102 +262,6 @@ fn server(flags: &BackupFlags) -> Result<MatrixOne, Refusal> {
         // Last, because it may be asked for.
         password: secret::password(flags.password.as_deref(), flags.password_file.as_deref())?,
     })
-}
-
-/// A folder shared with MatrixOne.
-#[derive(Debug)]
-struct Shared {
-    path: PathBuf,
-    server_path: String,
-    /// Made for this backup, and removed with it.
-    own: bool,
-}
-
-impl Shared {
-    fn open(&self) -> Result<Staging, Failure> {
-        let volume = Volume::open(&self.path, "").map_err(|e| Failure::of_store(worker::Place::Staging, &e))?;
-        Ok(Staging { objects: Arc::new(volume), folder: self.path.clone() })
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if !self.own {
-            return;
-        }
-        // Empty folders only: what the worker could not remove, it has told.
-        for folder in [self.path.join("data"), self.path.join("unfinished~"), self.path.clone()] {
-            let _: std::io::Result<()> = std::fs::remove_dir(folder);
-        }
-    }
-}
-
-/// Who writes into the repository: MatrixOne itself where it can and may, else this program from a shared folder.
-async fn way(
-    flags: &BackupFlags,
-    place: &Place,
-    server: &MatrixOne,
-    id: BackupId,
-) -> Result<(Method, Option<Shared>), Refusal> {
-    if let Some(path) = &flags.staging {
-        let shared = shared("--staging", path, flags.staging_server_path.as_deref())?;
-        if !shared.path.is_dir() {
-            return Err(Refusal::usage(format!("--staging {} is no folder", shared.path.display())));
-        }
-        return Ok((Method::Staged, Some(shared)));
-    }
-    let Location::S3(s3) = &place.location else { return Ok((Method::Direct, None)) };
-    let asked = tokio::time::timeout(SOON, worker::preflight(server)).await;
-    let silent = || Failure::new(Reason::ServerUnreachable, format!("no answer within {} s", SOON.as_secs()));
-    let facts = asked.unwrap_or_else(|_| Err(silent())).map_err(|failure| Refusal::of(&failure, NAMES))?;
-    let unsaid = [(s3.role_arn.is_some(), "--role-arn"), (place.authorities.is_some(), "--ca-file")];
-    let unsaid = unsaid.into_iter().find_map(|(said, flag)| said.then_some(flag));
-    let Some(why) = obstacle(facts.version, place.keys.as_ref(), unsaid, flags.allow_keys_in_sql) else {
-        return Ok((Method::Direct, None));
-    };
-    let local = flags.host == "localhost" || flags.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    if !local {
-        let text = format!("{why}; give a folder that it shares with this machine with --staging");
-        return Err(Refusal { ending: Ending::Final, message: text });
-    }
-    let path = std::env::temp_dir().join(format!("mo-backup-{id}"));
-    let mut made = shared("TMPDIR", &path, None)?;
-    // What is staged is the whole database: nobody else on this machine may read it.
-    std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| Refusal {
-        ending: Ending::Final,
-        message: format!("{why}, and no folder could be made for it: {}: {e}; name one with --staging", path.display()),
-    })?;
-    made.own = true;
-    Ok((Method::Staged, Some(made)))
-}
-
-/// What keeps MatrixOne from writing into the bucket itself.
-fn obstacle(version: Version, keys: Option<&Keys>, unsaid: Option<&str>, allow_keys_in_sql: bool) -> Option<String> {
-    let says = |what: &str| format!("MatrixOne's BACKUP statement cannot express {what}");
-    match keys {
-        _ if !version.writes_to_s3() => Some(format!("MatrixOne {version} cannot be trusted to write to S3 itself")),
-        _ if unsaid.is_some() => unsaid.map(says),
-        Some(keys) if keys.session_token.is_some() => Some(says("a session token")),
-        Some(_) if !version.hides_keys() && !allow_keys_in_sql => Some(format!(
-            "the log of MatrixOne {version} can show keys that it is sent (--allow-keys-in-sql sends them all the same)"
-        )),
-        Some(_) | None => None,
-    }
-}
-
-fn shared(flag: &str, path: &Path, server_path: Option<&Path>) -> Result<Shared, Refusal> {
-    let path = place::absolute(flag, path)?;
-    let seen = match server_path {
-        Some(seen) if seen.is_absolute() => place::absolute("--staging-server-path", seen)?,
-        Some(seen) => {
-            return Err(Refusal::usage(format!("--staging-server-path {} must begin with '/'", seen.display())));
-        }
-        None => path.clone(),
-    };
-    let flag = if server_path.is_some() { "--staging-server-path" } else { flag };
-    let text = seen.to_str().ok_or_else(|| Refusal::usage(format!("{flag} is no text in UTF-8")))?;
-    place::parts(flag, text.trim_matches('/'))?;
-    Ok(Shared { server_path: text.to_owned(), path, own: false })
 }
 
 fn task(

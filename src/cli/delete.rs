@@ -59,7 +59,7 @@ Flags are taken with underscores too, as mo_br writes them. --help shows all.";
 /// When it was not deleted.
 pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending, Refusal> {
     let id = known::id(flags.id.as_deref().or(flags.named.as_deref()).unwrap_or_default())?;
-    let mut index = Index::open(flags.common.meta_path.as_deref())?;
+    let mut index = Index::open_beside(flags.common.meta_path.as_deref(), flags.place.names_a_place())?;
     let places = known::places(&flags.place, &index)?;
     let (place, objects) = match known::holder(places.clone(), id, &stop).await {
         Err(unknown) if unknown.ending == Ending::NotFound && !flags.not_delete_data => {

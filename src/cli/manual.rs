@@ -17,7 +17,10 @@ pub fn completions(shell: clap_complete::Shell, program: &mut Command) -> Result
     let mut text = Vec::new();
     let name = program.get_name().to_owned();
     clap_complete::generate(shell, program, name, &mut text);
-    screen::written(io::stdout().lock().write_all(&text))?;
+    // In Bash a program with a hyphen in its name has its commands under two names, so that none is found:
+    // https://github.com/clap-rs/clap/issues/6421
+    let text = String::from_utf8_lossy(&text).replace("mo__subcmd__backup", "mo__backup");
+    screen::written(io::stdout().lock().write_all(text.as_bytes()))?;
     Ok(Ending::Done)
 }
 

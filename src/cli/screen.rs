@@ -28,6 +28,11 @@ pub fn written(outcome: io::Result<()>) -> Result<(), Refusal> {
     }
 }
 
+/// Says what a command does.
+pub fn note(verb: &str, text: &str) {
+    say(verb, Style::new(), text);
+}
+
 /// Says what is good to know.
 pub fn warn(text: &str) {
     say("warning", AnsiColor::Yellow.on_default().bold(), text);

@@ -61,7 +61,15 @@ pub(super) fn parse<T: DeserializeOwned>(key: &Key, content: &[u8]) -> Result<T,
 /// The repository's marker, if it has one.
 pub async fn marker(objects: &dyn Objects) -> Result<Option<Marker>, Failure> {
     let key = Key::marker();
-    small(objects, &key, CATALOG_MAX).await?.map(|content| parse(&key, &content)).transpose()
+    let Some(content) = small(objects, &key, CATALOG_MAX).await? else { return Ok(None) };
+    match parse(&key, &content) {
+        Err(Failure::Damaged { key, detail }) => {
+            let why =
+                "; it belongs to no backup: remove it, and the next backup writes it again for those that are there";
+            Err(Failure::Damaged { key, detail: format!("{detail}{why}") })
+        }
+        parsed => parsed.map(Some),
+    }
 }
 
 /// Refuses the repository of another owner. The UID tells who it is: names can be given again.

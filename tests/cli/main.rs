@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod check;
 mod pictures;
+mod restore;
 
 use std::{
     collections::BTreeMap,
@@ -116,6 +118,14 @@ const PLACE: &str = "--backup_dir filesystem --path prod";
 #[case::no_bucket("{BACKUP} --backup_dir s3 --filepath x", 2, "--bucket")]
 #[case::bad_bucket("{BACKUP} --backup_dir s3 --bucket A_b", 2, "--bucket")]
 #[case::bad_endpoint("{BACKUP} --backup_dir s3 --bucket abc --endpoint 127.0.0.1:9000", 2, "--endpoint")]
+#[case::an_address_without_path_style(
+    "{BACKUP} --backup_dir s3 --bucket abc --endpoint http://127.0.0.1:9000",
+    2,
+    "give --is-minio"
+)]
+#[case::a_region_of_a_folder("{BACKUP} {PLACE} --region eu-1", 2, "--region")]
+#[case::keys_of_a_folder("{BACKUP} {PLACE} --secret_access_key canary-3", 2, "--secret-access-key")]
+#[case::the_root("{BACKUP} --path /", 2, "root of this machine")]
 #[case::half_a_key("{BACKUP} --backup_dir s3 --bucket abc --access_key_id AKIA", 2, "--access-key-id needs")]
 #[case::other_half("{BACKUP} --backup_dir s3 --bucket abc --secret_access_key_file pw", 2, "--access-key-id")]
 #[case::two_secrets(
@@ -175,6 +185,62 @@ fn what_is_wrong_is_named_and_nothing_is_written(#[case] line: &str, #[case] cod
     assert!(errors[0].contains(named), "{named} is not in {err}");
     assert!(!err.contains("canary"), "{err}");
     assert_eq!(desk.tree(), before, "something was written");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_no_folder() {
+    let desk = Desk::with("whole");
+    std::os::unix::fs::symlink("nowhere", desk.path().join("link")).unwrap();
+    for line in [["list", "--path", "link"], ["check", "--backup_path", "link/below"]] {
+        let (code, _, err) = desk.run(&line);
+        assert!(code == 2 && err.contains("link is no folder"), "{code} {err}");
+    }
+}
+
+/// In a repository nobody would look for what `mo_br` has made there.
+#[rstest]
+#[case::itself("old/full", "itself")]
+#[case::above("old", "full")]
+fn a_folder_with_backups_of_others_does_not_become_a_repository(#[case] path: &str, #[case] named: &str) {
+    let desk = Desk::with("whole");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/samples/v4.2.0"), &desk.path().join("old"));
+    let before = desk.tree();
+    let (code, _, err) = desk.run(&["backup", "--password", "canary-5", "--port", "1", "--path", path]);
+    assert!(code == 2 && err.contains("BACKUP statement made") && err.contains(named), "{code} {err}");
+    assert_eq!(desk.tree(), before);
+}
+
+/// What goes through a staging folder may lie where MatrixOne could not write.
+#[test]
+fn with_staging_any_folder_can_be_a_repository() {
+    let desk = Desk::with("whole");
+    std::fs::create_dir(desk.path().join("stage")).unwrap();
+    let nobody = ["backup", "--password", "canary-4", "--port", "1", "--path", "Ü 1"];
+    let (code, _, err) = desk.run(&nobody);
+    assert!(code == 2 && err.contains("MatrixOne cannot write"), "{code} {err}");
+    let (code, _, err) = desk.run(&[&nobody[..], &["--staging", "stage"]].concat());
+    assert!(code == 10 && err.contains("--port") && !err.contains("canary"), "{code} {err}");
+}
+
+#[test]
+fn bash_completes_the_flags_of_a_command() {
+    let script = "source <(\"$0\" completions bash); COMP_WORDS=(mo-backup restore --restore-d); COMP_CWORD=2; \
+                  \"$(complete -p mo-backup | grep -o '_mo[^ ]*')\" mo-backup --restore-d restore; echo ${COMPREPLY[*]}";
+    let done =
+        std::process::Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_mo-backup")]).output().unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), "--restore-dir\n", "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn who_reads_no_further_is_no_error() {
+    let program = env!("CARGO_BIN_EXE_mo-backup");
+    let mut command = std::process::Command::new(program);
+    let command =
+        command.args(["help", "restore"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[rstest]

@@ -1,7 +1,10 @@
 use rstest::rstest;
 
-use super::*;
-use crate::store::memory::Memory;
+use super::{way::obstacle, *};
+use crate::{
+    sql::Version,
+    store::{Keys, memory::Memory},
+};
 
 fn keys(session_token: Option<&str>) -> Keys {
     let text = |text: &str| text.to_owned().into();
