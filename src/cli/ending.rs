@@ -65,7 +65,11 @@ impl Refusal {
         let of = |place: Place| detail.ends_with(place.said());
         let prefix = if of(Place::TargetVolume) { "restore-" } else { names.repository };
         let path = if of(Place::Staging) { "staging".into() } else { format!("{prefix}path") };
-        Self { ending, message: one_line(&format!("{detail}. {}", hint(failure.reason, prefix, &path))) }
+        let message = match hint(failure.reason, prefix, &path).as_str() {
+            "" => one_line(detail),
+            hint => one_line(&format!("{detail}. {hint}")),
+        };
+        Self { ending, message }
     }
 
     /// The same, of a report.
@@ -103,6 +107,9 @@ fn ending(reason: Reason, retryable: bool) -> Ending {
 /// What to change, in the words of the command line.
 #[expect(clippy::wildcard_enum_match_arm, reason = "what no flag can mend has no flag")]
 fn hint(reason: Reason, p: &str, path: &str) -> String {
+    if let Some(hint) = hint_of_place(reason, p, path) {
+        return hint;
+    }
     match reason {
         Reason::ServerUnreachable => "Check --host and --port, and that MatrixOne runs".into(),
         Reason::NotMatrixOne => "Correct --host and --port".into(),
@@ -110,29 +117,6 @@ fn hint(reason: Reason, p: &str, path: &str) -> String {
         Reason::NotSysAccount => "Give a --user of account sys, such as dump".into(),
         Reason::ServerTlsUnavailable => "Switch TLS on in MatrixOne, or leave --tls required out".into(),
         Reason::ServerTlsUntrusted => "Give the authority of MatrixOne's certificate with --tls-ca-file".into(),
-        Reason::StorageUnreachable => format!("Check --{p}endpoint (or --{path}), and that the store runs"),
-        Reason::StorageTlsUntrusted => format!("Give the authority of the store's certificate with --{p}ca-file"),
-        Reason::BucketNotFound => format!("Create the bucket, or correct --{p}bucket"),
-        Reason::StorageCredentialsRejected => {
-            format!("Correct --{p}access-key-id and --{p}secret-access-key, or the rights of these keys")
-        }
-        Reason::StorageCredentialsMissing => {
-            format!(
-                "Give --{p}access-key-id and --{p}secret-access-key-file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        }
-        Reason::RegionMismatch => format!("Correct --{p}region"),
-        Reason::VolumeNotUsable if path == "path" => {
-            "--path must be a folder that MatrixOne sees under the same path, and this user must have the rights to it and \
-             to what lies there: run both as the same user"
-                .into()
-        }
-        Reason::VolumeNotUsable => {
-            format!("--{path} must be a folder, and this user must have the rights to it and to what lies there")
-        }
-        Reason::RepositoryForeign => {
-            format!("It can be listed, checked and restored from; to write, name another --{p}path or --{p}filepath")
-        }
         Reason::BaseNotFound | Reason::BaseNotUsable => {
             "Name another --base-id, or let it be found with --backup-type auto".into()
         }
@@ -161,6 +145,38 @@ fn hint(reason: Reason, p: &str, path: &str) -> String {
         | Reason::BackupForeign => String::new(),
         other => other.remedy().to_owned(),
     }
+}
+
+/// What to change of a place, whose flags begin so, and whose folder is named so.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are about no place")]
+fn hint_of_place(reason: Reason, p: &str, path: &str) -> Option<String> {
+    Some(match reason {
+        Reason::StorageUnreachable => format!("Check --{p}endpoint (or --{path}), and that the store runs"),
+        Reason::StorageTlsUntrusted => format!("Give the authority of the store's certificate with --{p}ca-file"),
+        Reason::BucketNotFound => format!("Create the bucket, or correct --{p}bucket"),
+        Reason::StorageCredentialsRejected => {
+            format!("Correct --{p}access-key-id and --{p}secret-access-key, or the rights of these keys")
+        }
+        Reason::StorageCredentialsMissing => {
+            format!(
+                "Give --{p}access-key-id and --{p}secret-access-key-file, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        }
+        Reason::RegionMismatch => format!("Correct --{p}region"),
+        Reason::VolumeNotUsable if path == "path" => {
+            "--path must be a folder that MatrixOne sees under the same path, and this user must have the rights to it and \
+             to what lies there: run both as the same user"
+                .into()
+        }
+        Reason::VolumeNotUsable => {
+            format!("--{path} must be a folder, and this user must have the rights to it and to what lies there")
+        }
+        Reason::RepositoryForeign => {
+            format!("It can be listed, checked and restored from; to write, name another --{p}path or --{p}filepath")
+        }
+        Reason::InvalidSpec if path == "staging" => "Name another folder with --staging".into(),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ pub async fn holder(
     match silent {
         Some(refusal) => Err(refusal),
         None => Err(Refusal::not_found(format!(
-            "there is no backup {id} in the {looked} repositories looked at; see what there is with mo-backup list"
+            "there is no backup {id} (repositories looked at: {looked}); see what there is with mo-backup list"
         ))),
     }
 }

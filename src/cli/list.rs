@@ -214,7 +214,7 @@ fn write_folders(sheet: &mut Sheet<'_>, place: &Place, folders: &Folders, notes:
     unusable.told(notes, "more folders cannot be used");
     let count = folders.found.len();
     let text = format!(
-        "{}: what has no id ({count} folders) was made by mo_br or a BACKUP statement; it is checked and restored by its folder",
+        "{}: folders without an id: {count}; they were made by mo_br or a BACKUP statement, and are checked and restored by name",
         name(place)
     );
     notes.warn(Ending::Done, &text);

@@ -193,11 +193,11 @@ impl Order {
             // What must be empty is seldom the folder that was named.
             (Some(Reason::TargetNotEmpty), _) => format!(". The target is {}", self.goal.place.lines().join(" ")),
             (Some(Reason::ObjectMissing), Choice::Paths(paths)) if paths.len() == 1 => {
-                " A chain is given with a --backup-path or --backup-filepath for each, or with the folder that holds them \
+                ". A chain is given with a --backup-path or --backup-filepath for each, or with the folder that holds them \
                  and --latest"
                     .into()
             }
-            (Some(Reason::InvalidSpec), Choice::Id(_)) => " Name another --restore-path or --restore-filepath".into(),
+            (Some(Reason::InvalidSpec), Choice::Id(_)) => ". Name another --restore-path or --restore-filepath".into(),
             (Some(Reason::Interrupted), _) => ". The same command goes on with what it has begun".into(),
             _ => String::new(),
         }

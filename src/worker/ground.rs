@@ -58,9 +58,8 @@ impl Attempt<'_> {
         if let Some(staging) = &ports.staging
             && staging.is_of(repository).await?
         {
-            let detail = "the staging folder is the repository itself, where what is staged would be removed again; it must \
-                          be another folder";
-            return Err(Failure::new(Reason::InvalidSpec, detail));
+            let detail = "the folder is the repository itself, where what is staged would be removed again";
+            return Err(Failure::new(Reason::InvalidSpec, format!("{detail} {}", Place::Staging.said())));
         }
         Ok(Ground { facts, repository })
     }

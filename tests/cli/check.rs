@@ -51,7 +51,7 @@ fn what_stands_in_the_index_twice_is_shown_once_and_what_is_gone_can_be_removed(
         "{err}"
     );
     let (_, out, err) = desk.run(&["check"]);
-    assert!(out.ends_with("checked 2 backups; nothing damaged was found\n"), "{out}{err}");
+    assert!(out.ends_with("Backups checked: 2; nothing damaged was found\n"), "{out}{err}");
     // Done as it says, everything is well.
     write(&["prod"]);
     let (code, _, err) = desk.run(&["list"]);

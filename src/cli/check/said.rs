@@ -96,15 +96,11 @@ impl Tally {
     pub(super) fn in_words(&self) -> String {
         match self {
             Self { backups: 0, .. } => String::new(),
-            Self { backups, damaged: 0, open: 0, .. } => {
-                format!("\nchecked {backups} backups; nothing damaged was found\n")
-            }
-            Self { backups, damaged: 0, open, .. } => {
-                format!("\n{open} of {backups} backups could not be checked whole; nothing damaged was found\n")
-            }
-            Self { backups, damaged, open: 0, .. } => format!("\n{damaged} of {backups} backups are damaged\n"),
             Self { backups, damaged, open, .. } => {
-                format!("\n{damaged} of {backups} backups are damaged, {open} could not be checked whole\n")
+                let damaged =
+                    if *damaged == 0 { "nothing damaged was found".into() } else { format!("{damaged} damaged") };
+                let open = if *open == 0 { String::new() } else { format!(", {open} could not be checked whole") };
+                format!("\nBackups checked: {backups}; {damaged}{open}\n")
             }
         }
     }

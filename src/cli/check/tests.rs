@@ -52,7 +52,7 @@ async fn every_backup_of_a_place_is_checked() {
             id(number)
         )
     };
-    assert_eq!(text, format!("{}{}checked 2 backups; nothing damaged was found\n", each(1), each(2)));
+    assert_eq!(text, format!("{}{}Backups checked: 2; nothing damaged was found\n", each(1), each(2)));
     assert_eq!((notes, ending), (Notes::default(), Ok(Ending::Done)));
     let (text, ..) = checked(&place, Output::Json, &[id(1)]).await;
     let one: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -78,7 +78,7 @@ async fn damage_is_told_and_does_not_hide_the_next() {
         assert!(told.is_some_and(|line| line.contains(why)), "{text}");
     }
     assert!(text.contains("checked 4 objects (33 B), all as they were written"), "{text}");
-    assert!(text.ends_with("2 of 4 backups are damaged, 1 could not be checked whole\n"), "{text}");
+    assert!(text.ends_with("Backups checked: 4; 2 damaged, 1 could not be checked whole\n"), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("not checked: ")).count(), 1, "{text}");
     let (text, ..) = checked(&place, Output::Json, &[]).await;
     let told: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -122,7 +122,7 @@ async fn what_is_no_backup_is_told() {
     }
     repository(&place).await;
     let (_, notes, _) = checked(&place, Output::Table, &[id(1), id(2)]).await;
-    assert!(notes.warnings[0].contains("2 backups are left out"), "{notes:?}");
+    assert!(notes.warnings[0].contains("left out of lists: 2;"), "{notes:?}");
     assert_eq!(notes.say(), Ending::NotFound);
     let stop = CancellationToken::new();
     let gone = one(&Subject::of(&place, id(9)), how(Output::Table), &mut Vec::new(), &stop).await.unwrap_err();
@@ -182,7 +182,7 @@ async fn what_was_deleted_meanwhile_is_not_damaged() {
     let ending = all(&asked, &|_| false, how(Output::Table), (&mut out, &mut notes), &stop).await;
     let text = String::from_utf8(out.0).unwrap();
     assert!(!text.contains("fault") && text.contains("\ndeleted meanwhile\n\n"), "{text}");
-    assert!(text.ends_with("checked 1 backups; nothing damaged was found\n"), "{text}");
+    assert!(text.ends_with("Backups checked: 1; nothing damaged was found\n"), "{text}");
     assert!(notes.warnings[0].contains(&format!("backup {} was deleted meanwhile", id(1))), "{notes:?}");
     assert_eq!((ending, notes.say()), (Ok(Ending::Done), Ending::Done));
     // While it was read: its objects went behind its entry.
@@ -225,7 +225,7 @@ async fn an_incremental_folder_alone_is_checked_as_far_as_it_is_there() {
     let (text, notes, ending) = checked(&place, Output::Table, &[]).await;
     assert!(text.contains(" are as they were written, ") && !text.contains("fault"), "{text}");
     assert!(text.contains("; 96 more lie in earlier folders and were not looked at\n"), "{text}");
-    assert!(text.ends_with("1 of 1 backups could not be checked whole; nothing damaged was found\n"), "{text}");
+    assert!(text.ends_with("Backups checked: 1; nothing damaged was found, 1 could not be checked whole\n"), "{text}");
     let said = &notes.warnings[0];
     assert!(said.contains("96 objects") && said.contains("--backup-path, oldest first"), "{said}");
     assert_eq!((ending, notes.say()), (Ok(Ending::Done), Ending::Final));
@@ -235,7 +235,7 @@ async fn an_incremental_folder_alone_is_checked_as_far_as_it_is_there() {
     assert_eq!([&check["good"], &check["faults"], &check["elsewhere"]], [&json!(false), &json!(0), &json!(96)]);
     // The folder that holds both of them is enough.
     let (text, notes, ending) = checked(&sample(""), Output::Table, &[]).await;
-    assert!(text.ends_with("checked 2 backups; nothing damaged was found\n"), "{text}");
+    assert!(text.ends_with("Backups checked: 2; nothing damaged was found\n"), "{text}");
     assert_eq!((ending, notes), (Ok(Ending::Done), Notes::default()));
 }
 
@@ -247,7 +247,7 @@ async fn folders_made_without_us_are_checked_too() {
     let (text, _, ending) = checked(&place, Output::Table, &[]).await;
     assert_eq!(ending, Ok(Ending::Damaged), "{text}");
     assert!(text.starts_with("BackupDir: filesystem  Path: ") && text.contains("/one\n"), "{text}");
-    assert!(text.contains("\nfault: ") && text.ends_with("1 of 1 backups are damaged\n"), "{text}");
+    assert!(text.contains("\nfault: ") && text.ends_with("Backups checked: 1; 1 damaged\n"), "{text}");
 }
 
 fn flags(typed: &[&str]) -> CheckFlags {

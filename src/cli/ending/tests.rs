@@ -32,3 +32,10 @@ fn assert_told(refusal: &Refusal, flag: &str) {
     assert!(refusal.message.contains(flag), "{}", refusal.message);
     assert!(!refusal.message.contains('\n'), "{}", refusal.message);
 }
+
+#[test]
+fn what_no_flag_can_mend_is_said_without_one() {
+    let interrupted = Failure::interrupted(Reason::Interrupted, "the worker was told to stop");
+    assert_eq!(Refusal::of(&interrupted, ONLY).message, "it was told to stop");
+    assert_eq!(Refusal::of_said(&interrupted.said("r"), ONLY).ending, Ending::Interrupted);
+}

@@ -108,7 +108,7 @@ pub fn empty(place: &Place, left_out: usize) -> String {
     let place = name(place);
     match left_out {
         0 => format!("{place}: there are no backups in this repository"),
-        1.. => format!("{place}: its {left_out} backups are left out of lists; name the repository to see them"),
+        1.. => format!("{place}: backups that are left out of lists: {left_out}; name the repository to see them"),
     }
 }
 

@@ -318,7 +318,7 @@ async fn backups_that_are_all_left_out_are_told() {
     put(&memory, &Catalog { id: id(1), ..timed(1) });
     let (text, notes, _) = listed(Output::Json, None, &one(), &[id(1)]).await;
     assert_eq!((&*text, notes.ending, notes.warnings.len()), ("[]\n", Ending::Done, 1));
-    assert!(notes.warnings[0].contains("1 backups are left out"), "{notes:?}");
+    assert!(notes.warnings[0].contains("left out of lists: 1;"), "{notes:?}");
 }
 
 /// What cannot be looked at hides nothing else, and a list that may lack something is no success.
