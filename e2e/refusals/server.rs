@@ -9,7 +9,7 @@ use mo_backup::sql::Version;
 use mo_backup::task::backup_id;
 use serde_json::{Value, json};
 
-use super::evidence::refused;
+use super::{evidence::refused, lasting};
 use crate::harness::fault::{Fault, with_text};
 use crate::harness::matrixone::MatrixOne;
 use crate::harness::mysql_proxy::MysqlProxy;
@@ -47,14 +47,15 @@ pub(super) async fn what_a_server_refuses(rig: &Rig) -> anyhow::Result<()> {
     apply("full-place", json!({"suspend": true})).await?;
     let place = backup_id(&namespace.api::<Backup>().get("full-place").await?)?;
     bucket.put(&format!("prod/data/{place}/1/tae/stray"), "somebody else's").await?;
-    let before = bucket.list("").await?;
+    let before = lasting(bucket).await?;
     for (name, patch, _) in &cases {
         apply(name, patch.clone()).await?;
     }
     for (name, _, reason) in &cases {
         refused(namespace, &matrixone.version, name, reason).await?;
     }
-    ensure!(bucket.list("").await? == before, "something was written to the bucket");
+    let after = lasting(bucket).await?;
+    ensure!(after == before, "something was written to the bucket: {after:?}, before {before:?}");
     let left = files_below(staging)?;
     ensure!(left.is_empty(), "left in the staging folder: {left:?}");
     let said: Vec<_> = sql.faults.seen().into_iter().chain(hangs.faults.seen()).map(|seen| seen.text).collect();

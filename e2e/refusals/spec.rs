@@ -6,7 +6,7 @@ use kube::api::ListParams;
 use mo_backup::api::Backup;
 use serde_json::{Value, json};
 
-use super::evidence::refused;
+use super::{evidence::refused, lasting};
 use crate::harness::namespace::Namespace;
 use crate::harness::rig::Rig;
 use crate::harness::s3::Kind;
@@ -15,7 +15,7 @@ use crate::scene::{Scene, apply_storage, claim, files_below, is_ready, merge, st
 pub(super) async fn what_a_spec_may_not_say(rig: &Rig) -> anyhow::Result<()> {
     let scene = Scene::set(rig, "specs", Kind::Versitygw).await?;
     let Scene { namespace, matrixone, bucket, staging } = &scene;
-    let (before, pods) = (bucket.list("").await?, pods(namespace).await?);
+    let (before, pods) = (lasting(bucket).await?, pods(namespace).await?);
     let long = "a".repeat(53);
     let at_once = [
         ("name", json!({"metadata": {"name": long}}), "at most 52 characters"),
@@ -46,7 +46,8 @@ pub(super) async fn what_a_spec_may_not_say(rig: &Rig) -> anyhow::Result<()> {
         refused(namespace, &matrixone.version, name, reason).await?;
     }
     ensure!(self::pods(namespace).await? == pods, "a Pod was started");
-    ensure!(bucket.list("").await? == before, "something was written to the bucket");
+    let after = lasting(bucket).await?;
+    ensure!(after == before, "something was written to the bucket: {after:?}, before {before:?}");
     let left = files_below(staging)?;
     ensure!(left.is_empty(), "left in the staging folder: {left:?}");
     scene.namespace.delete().await
