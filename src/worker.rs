@@ -50,6 +50,6 @@ pub use purge::{purge, sweep};
 pub use reporter::{Kubernetes, Reporter, Untold};
 pub use restore::{RestorePorts, latest, restore};
 pub use run::{Exit, run, wall};
-pub use soon::SOON;
+pub use soon::{Asked, SOON, soon};
 pub use watch::{Clock, Watch};
 pub use wire::{Files, Places, place};

@@ -23,7 +23,7 @@ use crate::{
     sql::{Encryption, MatrixOne},
     store::{Key, Objects, Patience, Prefix, Retrying},
     task::{BackupTask, ClusterTask, Location, StagingTask},
-    worker::{self, Failure, Ports, SOON, Watch},
+    worker::{self, Asked, Failure, Ports, SOON, Watch},
 };
 use way::{Shared, sayable, way};
 
@@ -139,10 +139,11 @@ pub async fn run(flags: &BackupFlags, stop: CancellationToken) -> Result<Ending,
     let repository = place.open().map_err(failed)?;
     // Somebody waits: what is wrong from the start is said soon.
     let asking = Retrying::new(repository.clone(), Patience::soon(), stop.clone());
-    let of_store = |e| failed(Failure::of_store(place.kind(), &e));
-    if asking.stat(&Key::marker()).await.map_err(of_store)?.is_none() {
+    let marked = async { asking.stat(&Key::marker()).await.map_err(|e| Failure::of_store(place.kind(), &e)) };
+    if worker::soon(Asked::Store(place.kind()), marked).await.map_err(failed)?.is_none() {
         refuse_foreign(&asking, &place).await?;
     }
+    let of_store = |e| failed(Failure::of_store(place.kind(), &e));
     if let Some(base) = base
         && asking.stat(&Key::catalog(base)).await.map_err(of_store)?.is_none()
     {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,10 +13,9 @@ use super::{
     screen,
 };
 use crate::{
-    api::Reason,
     plan::{BackupId, Marker},
     store::{Key, Objects, Patience, Retrying, catalog},
-    worker::{Failure, SOON},
+    worker::{self, Asked, Failure},
 };
 
 /// The names of flags of commands that find backups.
@@ -62,11 +60,8 @@ pub fn open(place: &Place, stop: &CancellationToken) -> Result<Arc<dyn Objects>,
 pub async fn marker(place: &Place, stop: &CancellationToken) -> Result<Option<Marker>, Refusal> {
     let failed = |failure: Failure| Refusal::of(&failure, NAMES);
     let asking = Retrying::new(place.open().map_err(failed)?, Patience::soon(), stop.clone());
-    let silent = || Failure::new(Reason::StorageUnreachable, format!("no answer within {} s", SOON.as_secs()));
-    match timeout(SOON, catalog::marker(&asking)).await {
-        Ok(asked) => asked.map_err(|e| failed(Failure::of_repository(place.kind(), &e))),
-        Err(_) => Err(failed(silent())),
-    }
+    let asked = async { catalog::marker(&asking).await.map_err(|e| Failure::of_repository(place.kind(), &e)) };
+    worker::soon(Asked::Store(place.kind()), asked).await.map_err(failed)
 }
 
 /// A place, and what it says that it is.

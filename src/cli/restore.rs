@@ -22,7 +22,7 @@ use crate::{
     plan::BackupId,
     store::{Key, Objects as _, Patience, Retrying},
     task::{Choice, RestoreTask},
-    worker::{self, Failure, RestorePorts, Watch, plain},
+    worker::{self, Asked, Failure, RestorePorts, Watch, plain},
 };
 use source::Origin;
 use target::Goal;
@@ -172,7 +172,8 @@ impl Order {
         let target = self.goal.place.open_as(kind).map_err(|failure| failed(&failure))?;
         // Somebody waits: what is wrong from the start is said soon.
         let asking = Retrying::new(target.clone(), Patience::soon(), watch.token().clone());
-        asking.stat(&Key::restored()).await.map_err(|e| failed(&Failure::of_store(kind, &e)))?;
+        let asked = async { asking.stat(&Key::restored()).await.map_err(|e| Failure::of_store(kind, &e)) };
+        worker::soon(Asked::Store(kind), asked).await.map_err(|failure| failed(&failure))?;
         let ports = RestorePorts { source, target, patience: Patience::default() };
         Ok(worker::restore(&self.task, &ports, watch).await)
     }

@@ -55,9 +55,7 @@ impl Staging {
     pub fn patient(&self, patience: Patience, stop: &CancellationToken) -> Self {
         Self { objects: patient(&self.objects, patience, stop), folder: self.folder.clone() }
     }
-}
 
-impl Staging {
     /// Whether the folder is this repository, under whatever path. What was staged is removed in the end: there it would be
     /// the backup.
     pub(super) async fn is_of(&self, repository: RepositoryId) -> Result<bool, Failure> {

@@ -11,9 +11,9 @@ use crate::api::Reason;
 /// 15 seconds of the Pod's start; the rest is for the container's start and the report.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// Whom a worker looks at first.
+/// Who is looked at first.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asked {
+pub enum Asked {
     /// The repository, or the staging folder.
     Store(Place),
     /// MatrixOne.
@@ -29,8 +29,24 @@ impl Watch {
         look: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let left = SOON.saturating_sub(self.elapsed());
-        timeout(left, look).await.unwrap_or_else(|_| Err(silent(asked, left)))
+        within(left, asked, look).await
     }
+}
+
+/// Carries out the first look of a command, which is given up after [`SOON`].
+///
+/// # Errors
+/// Those of the look, and that nobody answers.
+pub async fn soon<T>(asked: Asked, look: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    within(SOON, asked, look).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    asked: Asked,
+    look: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(limit, look).await.unwrap_or_else(|_| Err(silent(asked, limit)))
 }
 
 fn silent(asked: Asked, waited: Duration) -> Failure {
@@ -66,5 +82,13 @@ mod tests {
     fn whoever_says_nothing_is_named(#[case] asked: Asked, #[case] end: &str) {
         let failure = silent(asked, SOON);
         assert!(failure.detail.ends_with(end) && failure.retryable, "{failure}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_hangs_is_given_up() {
+        let begun = tokio::time::Instant::now();
+        let hanging = std::future::pending::<Result<(), Failure>>();
+        let failure = soon(Asked::Store(Place::TargetBucket), hanging).await.unwrap_err();
+        assert_eq!((failure.reason, begun.elapsed()), (Reason::StorageUnreachable, SOON));
     }
 }

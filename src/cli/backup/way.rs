@@ -9,7 +9,7 @@ use std::{
 
 use super::{BackupFlags, NAMES};
 use crate::{
-    api::{Method, Reason},
+    api::Method,
     cli::{
         ending::{Ending, Refusal},
         place::{self, Place},
@@ -18,7 +18,7 @@ use crate::{
     sql::{MatrixOne, Version},
     store::{Keys, Volume},
     task::Location,
-    worker::{self, Failure, SOON, Staging},
+    worker::{self, Asked, Failure, Staging},
 };
 
 /// A folder shared with MatrixOne.
@@ -69,9 +69,8 @@ pub async fn way(
         return Ok((Method::Staged, Some(shared)));
     }
     let Location::S3(s3) = &place.location else { return Ok((Method::Direct, None)) };
-    let asked = tokio::time::timeout(SOON, worker::preflight(server)).await;
-    let silent = || Failure::new(Reason::ServerUnreachable, format!("no answer within {} s", SOON.as_secs()));
-    let facts = asked.unwrap_or_else(|_| Err(silent())).map_err(|failure| Refusal::of(&failure, NAMES))?;
+    let asked = worker::soon(Asked::Server, worker::preflight(server)).await;
+    let facts = asked.map_err(|failure| Refusal::of(&failure, NAMES))?;
     let unsaid = [(s3.role_arn.is_some(), "--role-arn"), (place.authorities.is_some(), "--ca-file")];
     let unsaid = unsaid.into_iter().find_map(|(said, flag)| said.then_some(flag));
     let Some(why) = obstacle(facts.version, place.keys.as_ref(), unsaid, flags.allow_keys_in_sql) else {
