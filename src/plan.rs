@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod chain;
+pub mod checkpoint;
 pub mod entries;
 pub mod error;
 pub mod ids;
