@@ -15,6 +15,7 @@ mod ground;
 mod inventory;
 mod kubernetes;
 mod look;
+mod merged;
 mod method;
 mod orphans;
 mod preflight;

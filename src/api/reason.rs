@@ -267,6 +267,12 @@ reasons! {
     BackupIncomplete passing
         "What MatrixOne left behind is not a whole backup."
         "The message says what is missing. A Backup is taken again in a fresh place; a Restore needs another backup."
+    TablesLost passing
+        "MatrixOne merged objects just as BACKUP took its checkpoint. Before 2.0 it then writes a backup in which the merged tables are empty or cannot be read, and says nothing."
+        "A Backup is taken again when there is less to merge. Of a backup that is there all other tables are right. MatrixOne 2.0 and newer do not have this fault."
+    TablesNotChecked passing
+        "MatrixOne before 2.0 can lose tables in a backup, and whether it has could not be seen."
+        "Prove the backup by restoring it, or upgrade MatrixOne."
     CommitConflict passing
         "Another worker has committed a manifest for this backup."
         "Nothing; the committed one counts."

@@ -218,8 +218,8 @@ async fn judge(
     stop: &CancellationToken,
 ) -> Result<Verdict, Refusal> {
     match checked {
-        Ok(Checked { faults: 0, elsewhere: 0, .. }) => return Ok(Verdict::Whole),
-        Ok(Checked { faults: 0, elsewhere, .. }) => return Ok(Verdict::Open(subject.needs(*elsewhere))),
+        Ok(Checked { faults: 0, elsewhere: 0, lost: None, .. }) => return Ok(Verdict::Whole),
+        Ok(Checked { faults: 0, elsewhere, lost: None, .. }) => return Ok(Verdict::Open(subject.needs(*elsewhere))),
         Err(refusal) if refusal.ending == Ending::NotFound => return Err(subject.gone()),
         Err(refusal) if refusal.ending != Ending::Damaged => return Err(refusal.clone()),
         Ok(_) | Err(_) => {}

@@ -48,6 +48,13 @@ impl Version {
         self < Self::new(4, 2, 0)
     }
 
+    /// Whether a BACKUP loses tables whose objects are merged while it takes its checkpoint: before 2.0, see
+    /// [`crate::plan::checkpoint`].
+    #[must_use]
+    pub fn loses_merged_tables(self) -> bool {
+        self < Self::new(2, 0, 0)
+    }
+
     /// Whether a BACKUP to S3 is known to work: recorded on 3.0.18 and 4.2.0. 1.2.4 wants `is_minio` for every store that
     /// is addressed by path, which is never sent; without it, it tries for hours.
     #[must_use]

@@ -61,6 +61,8 @@ pub struct Checked {
     pub faults: u64,
     /// At most 20 of them, by key, each with what is wrong.
     pub first: Vec<String>,
+    /// Which tables MatrixOne has lost in it, though every object is as it was written; for people.
+    pub lost: Option<String>,
     /// What is good to know.
     pub warnings: Vec<Warning>,
 }
@@ -119,12 +121,13 @@ async fn run(depth: Depth, reading: Reading<'_>) -> Result<Checked, Failure> {
         (Depth::Content, Bytes::Foreign(foreign)) => folders(reading, foreign).await?,
     };
     first.sort();
+    let lost = reading.lost_tables(&chosen, &mut findings).await?;
     let (catalog, elsewhere) = match chosen.bytes {
         Bytes::Listed(catalog) => (Some(*catalog), 0),
         Bytes::Foreign(foreign) => (None, foreign.elsewhere()),
     };
     let warnings = findings.warnings;
-    Ok(Checked { name: chosen.name, catalog, objects, elsewhere, bytes, hashed, faults, first, warnings })
+    Ok(Checked { name: chosen.name, catalog, objects, elsewhere, bytes, hashed, faults, first, lost, warnings })
 }
 
 /// What has been found so far.

@@ -5,6 +5,7 @@ use futures::TryStreamExt as _;
 use super::{
     Failure,
     backup::Attempt,
+    merged,
     report::{Findings, Taken},
     sequence,
 };
@@ -72,6 +73,13 @@ async fn warnings(attempt: &Attempt<'_>, catalog: &Catalog, findings: &mut Findi
             findings.warn(Reason::NoGcProtection, sequence::unprotected(version));
         }
         sequence::may_skip(version, findings);
+        if version.loses_merged_tables() {
+            let looked = merged::of_listed(&*attempt.ports.repository, catalog).await;
+            // Only a worker of an earlier release has committed such a backup.
+            if let Some(lost) = looked.map_err(|e| attempt.store_failure(&e))?.lost(findings) {
+                findings.warn(Reason::TablesLost, lost);
+            }
+        }
     }
     let marker = attempt.marker().await?;
     if marker.is_some() {

@@ -7,6 +7,7 @@ use futures::TryStreamExt as _;
 use super::{
     Failure, Place,
     backup::Attempt,
+    merged::Merged,
     server_files::{Flaw, HK_DATA, ServerFiles},
     trouble::Trouble,
 };
@@ -16,6 +17,7 @@ use crate::{
         AttemptDir, Catalog, Entry, Framing, MoMeta, TaeList, TaeSum,
         resolve::{Resolved, Resolver},
     },
+    sql::Version,
     store::{self, Key, Objects, Prefix, catalog},
 };
 
@@ -84,8 +86,20 @@ impl Folder<'_> {
         Ok(Left { framing, sum, resolved, files })
     }
 
+    /// Whether a server of this version has lost tables in it.
+    pub(super) async fn merged(&self, version: Version, framing: Framing) -> Result<Merged, Failure> {
+        if !version.loses_merged_tables() {
+            return Ok(Merged::Whole);
+        }
+        self.server_files().merged(framing).await.map_err(|e| self.failed(&e))
+    }
+
+    fn server_files(&self) -> ServerFiles<'_, impl Fn(&str) -> Key + Sync> {
+        ServerFiles { objects: self.objects, key: |path: &str| self.key(path) }
+    }
+
     async fn files(&self) -> Result<(Framing, TaeSum, TaeList, Vec<Entry>), Flaw> {
-        let folder = ServerFiles { objects: self.objects, key: |path: &str| self.key(path) };
+        let folder = self.server_files();
         let (_, framing) = folder.companion("tae/tae_sum").await?;
         let meta = folder.small("mo_meta", Framing::Raw).await?;
         let MoMeta { config, server_version: _ } = MoMeta::parse(&meta.content)?;

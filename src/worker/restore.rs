@@ -95,6 +95,9 @@ impl Attempt<'_> {
         known.restored = Some(draft.clone());
         seen.must_be(&draft)?;
         self.is_approved(draft.hash)?;
+        if let Some(lost) = watch.race(reading.lost_tables(&chosen, &mut known.findings)).await?? {
+            known.findings.warn(Reason::TablesLost, lost);
+        }
         watch.step("checking the presence of every object");
         (draft.objects, draft.bytes) = watch.race(reading.present(&chosen)).await??;
         known.restored = Some(draft.clone());

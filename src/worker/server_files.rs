@@ -96,27 +96,32 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
     /// The digest in a file's companion, and how the tree is framed.
     pub(super) async fn companion(&self, path: &str) -> Result<(Digest, Framing), Flaw> {
         let key = (self.key)(&format!("{path}.sha256"));
-        let stored = self.stored(&key).await?;
+        let stored = self.stored(&key, STORED_MAX).await?;
         framing::digest_file(&stored).map_err(|e| Flaw::Frames(key, e))
     }
 
-    /// A small file as it is stored.
-    async fn stored(&self, key: &Key) -> Result<Vec<u8>, Flaw> {
+    /// A file as it is stored, if it has no more bytes than these.
+    async fn stored(&self, key: &Key, most: u64) -> Result<Vec<u8>, Flaw> {
         match self.objects.stat(key).await? {
             None => Err(Flaw::Missing(key.clone())),
-            Some(size) if size > STORED_MAX => Err(Flaw::Large(key.clone(), size)),
+            Some(size) if size > most => Err(Flaw::Large(key.clone(), size)),
             Some(_) => Ok(self.objects.read(key, None).await?.try_collect::<Vec<_>>().await?.concat()),
+        }
+    }
+
+    /// The content of a file that is framed like this, if it is stored in no more bytes than these.
+    pub(super) async fn whole(&self, path: &str, framed: Framing, most: u64) -> Result<Vec<u8>, Flaw> {
+        let key = (self.key)(path);
+        let stored = self.stored(&key, most).await?;
+        match framed {
+            Framing::Raw => Ok(stored),
+            Framing::Crc2048 => deframed(&stored).map_err(|e| Flaw::Frames(key, e)),
         }
     }
 
     /// A small file that is framed like this.
     pub(super) async fn small(&self, path: &str, framed: Framing) -> Result<Small, Flaw> {
-        let key = (self.key)(path);
-        let stored = self.stored(&key).await?;
-        let content = match framed {
-            Framing::Raw => stored,
-            Framing::Crc2048 => deframed(&stored).map_err(|e| Flaw::Frames(key, e))?,
-        };
+        let content = self.whole(path, framed, STORED_MAX).await?;
         let sha256 = Digest(Sha256::digest(&content).into());
         self.confirm(path, sha256).await?;
         let entry = Entry { path: path.into(), size: content.len() as u64, sha256, from: 0 };

@@ -1,6 +1,6 @@
 //! One try: the sequence of statements, what it left, where every byte lies, the proof, and the commit.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{
     Failure,
@@ -24,6 +24,11 @@ use crate::{
     task::Location,
 };
 
+/// How many times BACKUP is sent when it loses tables.
+const TIMES: u32 = 4;
+/// The pause before the next time: MatrixOne 1.2 looks every five seconds for something to merge.
+const PAUSE: Duration = Duration::from_secs(5);
+
 impl Attempt<'_> {
     /// Takes a backup into this folder, on this base.
     pub(super) async fn take(
@@ -42,20 +47,10 @@ impl Attempt<'_> {
             since: base.map(|b| b.backup_ts.to_string()),
         };
         let (objects, place) = self.source()?;
-        let sequence = sequence::run(
-            &ports.server,
-            &ground.facts,
-            (statement, &task.subject.uid),
-            (objects, &prefix),
-            watch,
-            findings,
-        )
-        .await?;
         let local = ports.staging.as_ref().map_or(Path::new(""), |s| &s.folder);
         let folder = Folder { objects, place, attempt: self, dir, local };
-        watch.step("reading the list");
-        watch.race(self.finished(&folder, sequence.ended)).await??;
-        let Left { framing, sum, mut resolved, files } = watch.race(folder.resolve(base)).await??;
+        let (sequence, left) = self.told_to_write(ground, &folder, statement, base, findings).await?;
+        let Left { framing, sum, mut resolved, files } = left;
         let (framing, hashed) = match task.method {
             Method::Staged => {
                 // Not dropped when the attempt must stop: it gives up what is half sent.
@@ -73,6 +68,53 @@ impl Attempt<'_> {
         drop(assembled);
         let draft = Draft { ground, dir, base, exact_until, backup_ts: sum.backup_ts, history, sources, written };
         Ok(self.commit(draft, hashed, findings).await?)
+    }
+
+    /// Lets MatrixOne write into the folder, again when it has lost tables: what makes it do so passes in a moment.
+    async fn told_to_write(
+        &self,
+        ground: &Ground,
+        folder: &Folder<'_>,
+        statement: Statement,
+        base: Option<&Catalog>,
+        findings: &mut Findings,
+    ) -> Result<(Sequence, Left), Trouble> {
+        let Self { task, ports, watch, .. } = self;
+        let prefix = Prefix::attempt(task.id, folder.dir);
+        let mut time = 1;
+        loop {
+            let sequence = sequence::run(
+                &ports.server,
+                &ground.facts,
+                (statement.clone(), &task.subject.uid),
+                (folder.objects, &prefix),
+                watch,
+                findings,
+            )
+            .await?;
+            watch.step("reading the list");
+            watch.race(self.finished(folder, sequence.ended)).await??;
+            let left = watch.race(folder.resolve(base)).await??;
+            let merged = watch.race(folder.merged(ground.facts.version, left.framing)).await??;
+            let Some(lost) = merged.lost(findings) else { return Ok((sequence, left)) };
+            tracing::warn!(time, lost, "BACKUP has lost tables");
+            if time == TIMES {
+                return Err(Failure::new(Reason::TablesLost, format!("{lost}; BACKUP was sent {TIMES} times")).into());
+            }
+            self.again(folder, &prefix).await?;
+            time += 1;
+        }
+    }
+
+    /// Empties the folder for another BACKUP, and waits until what was being merged should be done.
+    async fn again(&self, folder: &Folder<'_>, prefix: &Prefix) -> Result<(), Failure> {
+        self.watch.step("removing a backup without its tables");
+        let emptied = self.watch.race(clean::empty(folder.objects, prefix, |_| true)).await?;
+        emptied.map_err(|why| {
+            let detail = format!("failed to empty {prefix}: {why} {}", folder.place.said());
+            Failure { retryable: !why.lasting, ..Failure::new(Reason::VolumeNotUsable, detail) }
+        })?;
+        self.watch.race(tokio::time::sleep(PAUSE)).await
     }
 
     /// The base could not carry an incremental backup: with `Auto` a full one is taken, in the same attempt.

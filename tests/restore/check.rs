@@ -62,6 +62,7 @@ async fn a_whole_backup_is_looked_at_as_a_whole(
             bytes: rig.trees[n].values().map(|content| content.len() as u64).sum(),
             hashed: if depth == Depth::Content { objects } else { 0 },
             faults: 0,
+            lost: None,
             first: vec![],
             warnings: vec![],
         };

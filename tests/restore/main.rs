@@ -9,6 +9,7 @@ mod exhibits;
 mod folders;
 mod foreign;
 mod happy;
+mod merged;
 mod museum;
 mod one_store;
 mod refuse;

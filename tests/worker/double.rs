@@ -2,49 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use mo_backup::{
     sql::{BackupTarget, Error, Problem, Rows, Server, Session, Statement},
-    store::memory::{Fault, Memory},
+    store::memory::Fault,
 };
 
+pub use super::target::Target;
 use super::tree;
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
-
-/// Where the server writes to.
-#[derive(Clone)]
-pub enum Target {
-    /// A folder that the worker sees too.
-    Folder(PathBuf),
-    /// The bucket.
-    Bucket(Memory),
-}
-
-impl Target {
-    fn has(&self, key: &str) -> bool {
-        match self {
-            Self::Folder(folder) => folder.join(key).exists(),
-            Self::Bucket(memory) => memory.get(key).is_some(),
-        }
-    }
-
-    fn set(&self, key: &str, bytes: Bytes) {
-        match self {
-            Self::Folder(folder) => {
-                let file = folder.join(key);
-                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-                std::fs::write(file, bytes).unwrap();
-            }
-            Self::Bucket(memory) => memory.set(key, bytes),
-        }
-    }
-}
 
 struct Running {
     connection: u32,
@@ -75,6 +45,7 @@ struct State {
     lingering: bool,
     mumbling: bool,
     rewound: bool,
+    merging: u32,
 }
 
 /// The double. Clones are the same server.
@@ -104,6 +75,7 @@ impl Double {
             lingering: false,
             mumbling: false,
             rewound: false,
+            merging: 0,
         })))
     }
 
@@ -158,6 +130,11 @@ impl Double {
     /// The server's history is another one: what it does not copy has names that no base knows.
     pub fn rewind(&self) {
         self.state().rewound = true;
+    }
+
+    /// In so many BACKUPs objects are merged at the wrong moment.
+    pub fn merge(&self, times: u32) {
+        self.state().merging = times;
     }
 
     /// Some time passes.
@@ -388,7 +365,11 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
     if state.unshared {
         return;
     }
-    let habits = tree::Habits { framed: state.framed, exact: state.version >= "v4.2", rewound: state.rewound };
+    let merged = state.merging > 0;
+    if files == usize::MAX {
+        state.merging = state.merging.saturating_sub(1);
+    }
+    let habits = tree::Habits { framed: state.framed, exact: state.version >= "v4.2", rewound: state.rewound, merged };
     for (path, bytes) in tree::files(full, state.clock, habits).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
         if !state.target.has(&key) {

@@ -24,9 +24,9 @@ pub(super) fn untold(subject: &Subject<'_>, output: Output, refusal: &Refusal) -
 
 /// What was found, for programs.
 pub(super) fn found(checked: &Checked, depth: Depth) -> serde_json::Value {
-    let Checked { name: _, catalog: _, objects, elsewhere, bytes, hashed, faults, first, warnings } = checked;
+    let Checked { name: _, catalog: _, objects, elsewhere, bytes, hashed, faults, first, lost, warnings } = checked;
     json!({
-        "good": *faults == 0 && *elsewhere == 0,
+        "good": *faults == 0 && *elsewhere == 0 && lost.is_none(),
         "depth": match depth {
             Depth::Presence => "presence",
             Depth::Content => "content",
@@ -37,14 +37,15 @@ pub(super) fn found(checked: &Checked, depth: Depth) -> serde_json::Value {
         "hashed": hashed,
         "faults": faults,
         "first": first.iter().map(|fault| plain(fault, TEXT)).collect::<Vec<_>>(),
+        "lost": lost,
         "warnings": warnings.iter().map(|warning| plain(&warning.message, TEXT)).collect::<Vec<_>>(),
     })
 }
 
 /// What was found, for people.
 pub(super) fn in_words(checked: &Checked, depth: Depth) -> String {
-    let Checked { name: _, catalog: _, objects, elsewhere, bytes, hashed, faults, first, warnings: _ } = checked;
-    let mut text: String = first.iter().map(|fault| format!("fault: {}\n", plain(fault, TEXT))).collect();
+    let Checked { name: _, catalog: _, objects, elsewhere, bytes, hashed, faults, first, lost, warnings: _ } = checked;
+    let mut text: String = lost.iter().chain(first).map(|fault| format!("fault: {}\n", plain(fault, TEXT))).collect();
     match faults.saturating_sub(first.len() as u64) {
         0 => {}
         more => text += &format!("and {more} more\n"),

@@ -195,6 +195,7 @@ async fn what_was_deleted_meanwhile_is_not_damaged() {
         bytes: 33,
         hashed: 3,
         faults: 1,
+        lost: None,
         first: vec!["tae/a is missing".into()],
         warnings: vec![],
     };
@@ -237,6 +238,31 @@ async fn an_incremental_folder_alone_is_checked_as_far_as_it_is_there() {
     let (text, notes, ending) = checked(&sample(""), Output::Table, &[]).await;
     assert!(text.ends_with("Backups checked: 2; nothing damaged was found\n"), "{text}");
     assert_eq!((ending, notes), (Ok(Ending::Done), Notes::default()));
+}
+
+/// Every object is as MatrixOne wrote it, and what it wrote has lost tables.
+#[tokio::test]
+async fn lost_tables_are_damage_without_a_damaged_object() {
+    let temporary = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for folder in ["samples/v1.2.4/full", "merged/gone"] {
+        let mut copy = std::process::Command::new("cp");
+        copy.args(["-r", "."]).arg(temporary.path()).current_dir(fixtures.join(folder));
+        assert!(copy.status().unwrap().success());
+    }
+    let place = folder(temporary.path());
+    let (text, notes, ending) = checked(&place, Output::Table, &[]).await;
+    assert!(
+        text.contains("fault: MatrixOne has lost tables in this backup: restored, those with the rel_id "),
+        "{text}"
+    );
+    assert!(!text.contains(" are damaged or missing"), "{text}");
+    assert!(text.ends_with("Backups checked: 1; 1 damaged\n"), "{text}");
+    assert_eq!((ending, notes.say()), (Ok(Ending::Damaged), Ending::Done));
+    let (text, ..) = checked(&place, Output::Json, &[]).await;
+    let check = &serde_json::from_str::<serde_json::Value>(&text).unwrap()["check"];
+    assert_eq!([&check["good"], &check["faults"]], [&json!(false), &json!(0)]);
+    assert!(check["lost"].as_str().unwrap().contains("272537, 272538"), "{check}");
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ impl Foreign {
         Some((Key::foreign(&folder.path, &link.path), folder.framing))
     }
 
+    /// The folder that is restored.
+    pub(super) fn last(&self) -> Option<&Folder> {
+        self.folders.first()
+    }
+
     /// Objects and bytes that are restored: those that lie in one of the folders.
     pub(in crate::worker) fn totals(&self) -> (u64, u64) {
         self.chain.links().fold((1, self.hk_data.size), |(n, bytes), link| (n + 1, bytes.saturating_add(link.size)))
@@ -67,7 +72,7 @@ impl Foreign {
     /// Objects that were read and compared with their companions when the backup was chosen, and the bytes of those that
     /// are not restored.
     pub(in crate::worker) fn own(&self) -> (u64, u64) {
-        (OWN, self.folders.first().map_or(0, |last| last.words))
+        (OWN, self.last().map_or(0, |last| last.words))
     }
 
     /// Objects that lie in none of the folders.
@@ -88,7 +93,7 @@ impl Foreign {
     /// What is to be restored. Everything about it must have been found out before.
     pub(super) fn loads(&self, (data, hk_data): (Placed, Placed)) -> Loads<'_> {
         let place = move |path: &str| to(path, (&data, &hk_data));
-        let ids = self.folders.first().zip(place(HK_DATA)).map(|(last, (to, placed))| {
+        let ids = self.last().zip(place(HK_DATA)).map(|(last, (to, placed))| {
             let from = Key::foreign(&last.path, HK_DATA);
             let Entry { size, sha256: digest, .. } = self.hk_data;
             Ok(Load { from, stored: last.framing, to, placed, size, digest, tag: None })

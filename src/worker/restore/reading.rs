@@ -7,6 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use super::{
     check::Tags,
     choose::{Bytes, Chosen, Loads},
+    folder,
 };
 use crate::{
     api::Reason,
@@ -17,7 +18,7 @@ use crate::{
         transfer::{self, Load, Moved},
     },
     task::Choice,
-    worker::{Failure, Place, Watch, verify},
+    worker::{Failure, Place, Watch, merged, report::Findings, verify},
 };
 
 /// What the steps of reading a backup share.
@@ -81,6 +82,25 @@ impl Reading<'_> {
                 Ok(foreign.totals())
             }
         }
+    }
+
+    /// Whether MatrixOne has lost tables in the backup. Where it can have, and that cannot be seen, it is a finding.
+    pub(in crate::worker) async fn lost_tables(
+        &self,
+        chosen: &Chosen,
+        findings: &mut Findings,
+    ) -> Result<Option<String>, Failure> {
+        if !merged::concerns(chosen.server_version.as_deref()) {
+            return Ok(None);
+        }
+        let looked = match &chosen.bytes {
+            Bytes::Listed(catalog) => merged::of_listed(self.source, catalog).await,
+            Bytes::Foreign(foreign) => {
+                let Some(last) = foreign.last() else { return Ok(None) };
+                folder::files(self.source, &last.path).merged(last.framing).await
+            }
+        };
+        Ok(looked.map_err(|e| self.source_failure(&e.into()))?.lost(findings))
     }
 
     /// Looks by listings alone where every object of a backup of a repository is, or only those that a restore needs.
