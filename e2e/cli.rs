@@ -1,6 +1,7 @@
 //! The command line against a real MatrixOne: what people type for `mo_br` today, word for word, in which only the name of
 //! the program and what belongs to a host (paths, ports) is another one.
 
+mod merged;
 mod shell;
 
 use anyhow::{Context as _, ensure};
@@ -8,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use crate::harness::matrixone::MatrixOne;
 use crate::harness::rig::Rig;
 use crate::harness::s3::{Kind, Options, S3};
-use crate::harness::trial::Test;
+use crate::harness::trial::{Need, Test};
 use crate::test;
 use shell::{Row, Shell};
 
@@ -18,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         test!(the_guide_to_incremental_backups),
         test!(the_reference),
         test!(the_reference_with_a_bucket),
+        test!(merged::a_backup_among_merges_has_every_table).needs(Need::Sweep),
     ]
 }
 

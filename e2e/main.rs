@@ -34,6 +34,7 @@ fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
     let restored = [restore::tests(), proof::tests(), bucket_alone::tests(), cli::tests()];
-    let broken = [tls::tests(), faults::tests(), crash::tests(), kubelet::tests()];
-    harness::trial::run(rig.into_iter().chain(product).chain(restored).chain(broken).flatten().collect())
+    let broken = [crash::tests(), faults::tests(), tls::tests(), kubelet::tests()];
+    // Those that take longest begin first.
+    harness::trial::run(rig.into_iter().chain(broken).chain(product).chain(restored).flatten().collect())
 }
