@@ -71,8 +71,8 @@ pub fn make(folder: &Path, originals: &Path, objects: usize) -> anyhow::Result<(
         total += original.size;
     }
     let checkpoint = vec![b'c'; 300];
-    fs::write(folder.join("tae/ckp/meta_0-0_1-1.ckp"), framed(&checkpoint))?;
-    list.push_str("ckp/meta_0-0_1-1.ckp,300,,true,1-1\n");
+    fs::write(folder.join("tae/ckp/meta_1-1_1-2.ckp"), framed(&checkpoint))?;
+    list.push_str("ckp/meta_1-1_1-2.ckp,300,,true,1-1\n");
     let sum = format!("2026-11-21 00:13:57,{},1795220000000000000-1,full\n", total + checkpoint.len());
     with_companion(folder, "tae/tae_list", list.as_bytes(), true)?;
     with_companion(folder, "tae/tae_sum", sum.as_bytes(), true)?;

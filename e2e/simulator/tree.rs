@@ -183,7 +183,7 @@ impl History {
             Kind::Small { entries, .. } => {
                 let mut entries = entries.clone();
                 let checkpoint = self.object(clock, "0-0", 2500);
-                let meta = self.content(format!("ckp/meta_0-0_{clock}-0.ckp"), &format!("{clock}-1"), 700);
+                let meta = self.content(format!("ckp/meta_{clock}-1_{clock}-2.ckp"), &format!("{clock}-1"), 700);
                 entries.extend([checkpoint, Entry { sha256: String::new(), ..meta }]);
                 Moment { point: clock, entries, hakeeper: self.hakeeper.clone() }
             }

@@ -268,8 +268,8 @@ reasons! {
         "What MatrixOne left behind is not a whole backup."
         "The message says what is missing. A Backup is taken again in a fresh place; a Restore needs another backup."
     TablesLost passing
-        "MatrixOne merged objects just as BACKUP took its checkpoint. Before 2.0 it then writes a backup in which the merged tables are empty or cannot be read, and says nothing."
-        "A Backup is taken again when there is less to merge. Of a backup that is there all other tables are right. MatrixOne 2.0 and newer do not have this fault."
+        "MatrixOne merged objects just as BACKUP took its checkpoint. Before 2.0 it then writes a backup in which the merged tables lack rows, are empty or cannot be read, and says nothing."
+        "Tables that are not named are right. Take a Backup at a quieter hour, or pause merging meanwhile: `select mo_ctl('dn','inspect','policy -r 0 -m 0')`, and `select mo_ctl('dn','inspect','policy')` sets the defaults again. MatrixOne 2.0 and newer do not have this fault."
     TablesNotChecked passing
         "MatrixOne before 2.0 can lose tables in a backup, and whether it has could not be seen."
         "Prove the backup by restoring it, or upgrade MatrixOne."

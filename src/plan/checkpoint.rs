@@ -2,15 +2,19 @@
 //!
 //! BACKUP takes a checkpoint, writes down what was deleted while it did so, and takes that back in the copy. Objects that a
 //! merge replaces in just that moment are taken back wrongly (src: pkg/vm/engine/tae/logtail/backup.go of v1.2.4). Where
-//! nothing else was deleted the deletions stay, and the restored table is empty. Else the rows go, while the table still says
-//! where they lay, and other tables' objects are read there. Both were seen on v1.2.4: BACKUP says OK, and every file is what
-//! it must be. 2.0.0 and newer write the list of objects anew.
+//! nothing else was deleted the deletions stay, and the restored table lacks the rows of what was merged. Else the deletions
+//! go, while the table still says where they stood, and the objects of other tables are read there. Both were seen on v1.2.4:
+//! BACKUP says OK, and every file is what it must be. 2.0.0 and newer write the list of objects anew.
+//!
+//! The list of a global checkpoint that was taken while BACKUP copied is copied too, up to 3.0.4. It ends after that of BACKUP,
+//! so it counts, and what it names was not copied: a restored MatrixOne ends at once (seen on v1.2.4; src: pkg/backup/tae.go).
 
 mod object;
 mod vector;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Timestamp;
 use object::{Block, Object};
 use vector::{Bytes, Vector};
 
@@ -22,37 +26,74 @@ const BASE: u16 = 2;
 /// Kinds of blocks in a checkpoint's files.
 const TABLES: u16 = 0;
 const OBJECTS: u16 = 26;
-/// A list's column with the place of a checkpoint, and the one with its kind.
+/// A list's columns with the place of a checkpoint, the version of its form, and its kind.
 const PLACE: u16 = 2;
+const VERSION: u16 = 4;
 const KIND: u16 = 8;
+/// The last version of releases before 2.0.
+const LAST: u32 = 11;
 /// The kind of BACKUP's own checkpoint.
 const OF_BACKUP: u8 = 2;
+/// What is read at most: parts of a checkpoint (one has up to 512 MiB), ranges of its tables, and rows.
+const PARTS: usize = 8;
+const RANGES: usize = 1 << 17;
+const ROWS: usize = 1 << 20;
 
 /// Something that is not in the form in which releases before 2.0 write it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not in the form of MatrixOne before 2.0: {0}")]
 pub struct Unreadable(&'static str);
 
-/// The moment at which a list of checkpoints ends, from its name, `meta_<start>_<end>.ckp`. The newest list counts.
-#[must_use]
-pub fn ends(name: &str) -> Option<super::Timestamp> {
-    let (_, end) = name.strip_suffix(".ckp")?.strip_prefix("meta_")?.split_once('_')?;
-    end.parse().ok()
+/// What a list of checkpoints spans, from its name, `meta_<start>_<end>.ckp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From here on. That of a global checkpoint begins at zero, that of BACKUP where the backup's data ends.
+    pub start: Timestamp,
+    /// Up to here. The list that ends last counts.
+    pub end: Timestamp,
 }
 
-/// The file with BACKUP's own checkpoint, a name below `tae/`, from the newest list.
+impl Span {
+    /// Reads a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (start, end) = name.strip_suffix(".ckp")?.strip_prefix("meta_")?.split_once('_')?;
+        Some(Self { start: start.parse().ok()?, end: end.parse().ok()? })
+    }
+
+    /// Whether it is that of a global checkpoint.
+    #[must_use]
+    pub fn is_global(self) -> bool {
+        self.start == Timestamp { physical: 0, logical: 0 }
+    }
+}
+
+/// What the newest list of checkpoints ends with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Newest {
+    /// BACKUP's own checkpoint: the name of its file below `tae/`.
+    OfBackup(String),
+    /// Another one. It was taken while BACKUP copied, its list came along, and its files did not.
+    Later,
+}
+
+/// What the newest list of checkpoints ends with.
 ///
 /// # Errors
-/// When it is no such list, or names none.
-pub fn of_backup(list: &[u8]) -> Result<String, Unreadable> {
+/// When it is no such list, or of a newer release.
+pub fn newest(list: &[u8]) -> Result<Newest, Unreadable> {
     let object = Object::open(list)?;
     let block = object.data()?.into_iter().next().ok_or(Unreadable("a list without rows"))?;
-    let (places, kinds) = (block.column(PLACE)?, block.column(KIND)?);
+    let (places, versions, kinds) = (block.column(PLACE)?, block.column(VERSION)?, block.column(KIND)?);
     let last = places.rows().checked_sub(1).ok_or(Unreadable("a list without rows"))?;
-    if kinds.byte(last)? != Some(OF_BACKUP) {
-        return Err(Unreadable("the last checkpoint is not that of BACKUP"));
+    let version = versions.value(last)?.map(|version| Bytes(version).u32(0)).transpose()?;
+    if version.is_none_or(|version| version > LAST) {
+        return Err(Unreadable("a list of another version"));
     }
-    Place::parse(places.text(last)?).map(|place| place.file)
+    if kinds.byte(last)? != Some(OF_BACKUP) {
+        return Ok(Newest::Later);
+    }
+    Ok(Newest::OfBackup(Place::parse(places.text(last)?)?.file))
 }
 
 /// What a checkpoint's file says about its parts and its tables.
@@ -92,36 +133,63 @@ impl Checkpoint {
         let (mut parts, mut ranges) = (BTreeSet::new(), Vec::new());
         for row in 0..tables.rows() {
             let table = tables.number(row)?.ok_or(Unreadable("a table without an id"))?;
+            let many = |known: usize, more: &[u8], most: usize| known + more.len() / Place::RANGE > most;
             // The row of no table names the files.
-            if table == 0 {
-                for part in files.text(row)?.chunks(Place::RANGE) {
-                    parts.insert(Place::parse(part)?.file);
-                }
-                continue;
+            let (text, own) = if table == 0 { (files.text(row)?, true) } else { (objects.text(row)?, false) };
+            if many(ranges.len(), text, RANGES) || own && many(parts.len(), text, PARTS) {
+                return Err(Unreadable("a checkpoint of too many parts"));
             }
-            for range in objects.text(row)?.chunks(Place::RANGE) {
-                ranges.push(Place::range(table, range)?);
+            for place in text.chunks(Place::RANGE) {
+                if own {
+                    parts.insert(Place::parse(place)?.file);
+                } else {
+                    ranges.push(Place::range(table, place)?);
+                }
             }
         }
         Ok(Self { parts, ranges })
     }
 
-    /// The tables that are empty or unreadable when this is restored, by id (`rel_id` in `mo_catalog.mo_tables`), from the
-    /// contents of its parts.
+    /// Begins to look for the tables that are lost.
+    #[must_use]
+    pub fn judge(&self) -> Judge<'_> {
+        Judge { checkpoint: self, rows: BTreeMap::new(), count: 0 }
+    }
+}
+
+/// The rows of a checkpoint, part by part.
+pub struct Judge<'a> {
+    checkpoint: &'a Checkpoint,
+    rows: BTreeMap<(String, u16), Vec<Row>>,
+    count: usize,
+}
+
+impl Judge<'_> {
+    /// Takes the rows of a part.
     ///
     /// # Errors
-    /// When a part is missing, or is none.
-    pub fn lost(&self, parts: &BTreeMap<String, Vec<u8>>) -> Result<BTreeSet<u64>, Unreadable> {
-        let (mut rows, mut lost) = (BTreeMap::new(), BTreeSet::new());
-        for name in &self.parts {
-            let file = parts.get(name).ok_or(Unreadable("a checkpoint without one of its parts"))?;
-            for block in Object::open(file)?.blocks(OBJECTS)? {
-                rows.insert((name.clone(), block.number()?), Row::all(&block)?);
+    /// When it is none.
+    pub fn part(&mut self, name: &str, file: &[u8]) -> Result<(), Unreadable> {
+        for block in Object::open(file)?.blocks(OBJECTS)? {
+            let rows = Row::all(&block)?;
+            self.count += rows.len();
+            if self.count > ROWS {
+                return Err(Unreadable("a checkpoint with too many rows"));
             }
+            self.rows.insert((name.to_owned(), block.number()?), rows);
         }
-        lost.extend(rows.values().flatten().filter(|row| row.deleted).map(|row| row.table));
-        for range in &self.ranges {
-            let rows = rows.get(&range.block).ok_or(Unreadable("a table whose rows are nowhere"))?;
+        Ok(())
+    }
+
+    /// The tables that are lost when this is restored, by id (`rel_id` in `mo_catalog.mo_tables`), once every part was taken.
+    ///
+    /// # Errors
+    /// When a part is missing.
+    pub fn lost(self) -> Result<BTreeSet<u64>, Unreadable> {
+        let deleted = self.rows.values().flatten().filter(|row| row.deleted);
+        let mut lost: BTreeSet<_> = deleted.map(|row| row.table).collect();
+        for range in &self.checkpoint.ranges {
+            let rows = self.rows.get(&range.block).ok_or(Unreadable("a table whose rows are nowhere"))?;
             let bound = |at: u64| usize::try_from(at).map_err(|_| Unreadable("a table with too many rows"));
             let own = rows.get(bound(range.from)?..bound(range.to)?);
             let own = own.ok_or(Unreadable("a table with more rows than there are"))?;

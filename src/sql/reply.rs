@@ -55,6 +55,13 @@ impl Version {
         self < Self::new(2, 0, 0)
     }
 
+    /// Whether a BACKUP takes the list of a later global checkpoint along, so that nothing starts on it: up to 3.0.4, see
+    /// [`crate::plan::checkpoint`].
+    #[must_use]
+    pub fn takes_later_checkpoints(self) -> bool {
+        self < Self::new(3, 0, 5)
+    }
+
     /// Whether a BACKUP to S3 is known to work: recorded on 3.0.18 and 4.2.0. 1.2.4 wants `is_minio` for every store that
     /// is addressed by path, which is never sent; without it, it tries for hours.
     #[must_use]

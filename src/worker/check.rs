@@ -61,7 +61,7 @@ pub struct Checked {
     pub faults: u64,
     /// At most 20 of them, by key, each with what is wrong.
     pub first: Vec<String>,
-    /// Which tables MatrixOne has lost in it, though every object is as it was written; for people.
+    /// What MatrixOne has lost in it, though every object is as it was written; for people.
     pub lost: Option<String>,
     /// What is good to know.
     pub warnings: Vec<Warning>,
@@ -121,7 +121,7 @@ async fn run(depth: Depth, reading: Reading<'_>) -> Result<Checked, Failure> {
         (Depth::Content, Bytes::Foreign(foreign)) => folders(reading, foreign).await?,
     };
     first.sort();
-    let lost = reading.lost_tables(&chosen, &mut findings).await?;
+    let lost = reading.lost(&chosen, &mut findings).await?.map(|lost| lost.why);
     let (catalog, elsewhere) = match chosen.bytes {
         Bytes::Listed(catalog) => (Some(*catalog), 0),
         Bytes::Foreign(foreign) => (None, foreign.elsewhere()),

@@ -73,13 +73,11 @@ async fn warnings(attempt: &Attempt<'_>, catalog: &Catalog, findings: &mut Findi
             findings.warn(Reason::NoGcProtection, sequence::unprotected(version));
         }
         sequence::may_skip(version, findings);
-        if version.loses_merged_tables() {
-            let looked = merged::of_listed(&*attempt.ports.repository, catalog).await;
-            // Only a worker of an earlier release has committed such a backup.
-            if let Some(lost) = looked.map_err(|e| attempt.store_failure(&e))?.lost(findings) {
-                findings.warn(Reason::TablesLost, lost);
-            }
-        }
+    }
+    let looked = merged::of_listed(&*attempt.ports.repository, catalog).await;
+    // A worker of an earlier release did not look, or it could not be seen.
+    if let Some(lost) = looked.map_err(|e| attempt.store_failure(&e))?.lost(findings) {
+        findings.warn(lost.reason, lost.why);
     }
     let marker = attempt.marker().await?;
     if marker.is_some() {

@@ -1,10 +1,11 @@
-//! Whether a BACKUP of MatrixOne before 2.0 has lost tables: see [`crate::plan::checkpoint`].
+//! Whether a BACKUP of MatrixOne before 3.0.5 has lost something: see [`crate::plan::checkpoint`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::TryStreamExt as _;
 
 use super::{
+    Failure,
     report::Findings,
     server_files::{Flaw, ServerFiles},
 };
@@ -12,38 +13,74 @@ use crate::{
     api::Reason,
     plan::{
         Catalog, Framing,
-        checkpoint::{self, Checkpoint, FOLDER},
+        checkpoint::{self, Checkpoint, FOLDER, Newest, Span, Unreadable},
     },
     sql::Version,
-    store::{self, Key, Objects, Prefix},
+    store::{self, Key, Objects, Prefix, Problem},
 };
 
 /// Largest file of a checkpoint that is read, in bytes as it is stored.
-const LARGEST: u64 = 64 << 20;
+const LARGEST: u64 = 16 << 20;
 /// Tables that are named.
 const NAMED: usize = 20;
 
-/// What a backup's checkpoint says of its tables.
+/// What a backup's checkpoint says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Merged {
-    /// All are there.
+    /// Nothing is lost.
     Whole,
-    /// These are empty or unreadable, and why, for people.
-    Lost(String),
+    /// Something is.
+    Lost(Lost),
     /// It could not be read, and why.
     Unknown(String),
 }
 
+/// What is lost, though every file is what MatrixOne has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Why.
+    pub reason: Reason,
+    /// The same for people.
+    pub why: String,
+}
+
 impl Merged {
     /// What is lost; where that could not be seen it is a finding.
-    pub(super) fn lost(self, findings: &mut Findings) -> Option<String> {
+    pub(super) fn lost(self, findings: &mut Findings) -> Option<Lost> {
         match self {
             Self::Whole => None,
             Self::Lost(lost) => Some(lost),
             Self::Unknown(why) => {
-                findings.warn(Reason::TablesNotChecked, why);
+                let message = format!("whether MatrixOne has lost tables in this backup could not be seen: {why}");
+                findings.warn(Reason::TablesNotChecked, message);
                 None
             }
+        }
+    }
+}
+
+impl From<Lost> for Failure {
+    fn from(Lost { reason, why }: Lost) -> Self {
+        Self::new(reason, why)
+    }
+}
+
+/// How close a backup is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Which list of checkpoints counts, by its name.
+    Lists,
+    /// BACKUP's own checkpoint too.
+    Contents,
+}
+
+impl Look {
+    /// As a server of this version makes it necessary; one that is not known can be any.
+    pub(super) fn at(version: Option<Version>) -> Option<Self> {
+        match version {
+            None => Some(Self::Contents),
+            Some(version) if version.loses_merged_tables() => Some(Self::Contents),
+            Some(version) => version.takes_later_checkpoints().then_some(Self::Lists),
         }
     }
 }
@@ -53,53 +90,74 @@ pub(super) async fn of_listed(repository: &dyn Objects, catalog: &Catalog) -> Re
     // What BACKUP itself has written lies in the first source.
     let Some(own) = catalog.sources.first() else { return Ok(Merged::Unknown("it has no sources".into())) };
     let key = |path: &str| Key::object(own.backup, own.attempt, path);
-    ServerFiles { objects: repository, key }.merged(own.framing).await
+    let look = Look::at(version(Some(&catalog.cluster.matrixone)));
+    ServerFiles { objects: repository, key }.merged(own.framing, look).await
 }
 
-/// Whether what this server has written must be looked at; of an unknown one it must. The version is as the server or its
-/// build says it.
-pub(super) fn concerns(version: Option<&str>) -> bool {
-    let version = version.and_then(|version| Version::parse(&format!("MatrixOne-{version}")));
-    version.is_none_or(Version::loses_merged_tables)
+/// A server's version as it stands in a catalogue entry, or as its build says it.
+pub(super) fn version(text: Option<&str>) -> Option<Version> {
+    text.and_then(|text| Version::parse(&format!("MatrixOne-{text}")))
 }
 
 impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
-    /// Reads BACKUP's own checkpoint in a finished folder.
-    pub(super) async fn merged(&self, framed: Framing) -> Result<Merged, store::Error> {
-        match self.lost_tables(framed).await {
-            Ok(tables) if tables.is_empty() => Ok(Merged::Whole),
-            Ok(tables) => Ok(Merged::Lost(told(&tables))),
+    /// Looks at the checkpoints in a finished folder.
+    pub(super) async fn merged(&self, framed: Framing, look: Option<Look>) -> Result<Merged, store::Error> {
+        let Some(look) = look else { return Ok(Merged::Whole) };
+        match self.judged(framed, look).await {
+            Ok(lost) => Ok(lost.map_or(Merged::Whole, Merged::Lost)),
             Err(Trouble::Store(e)) => Err(e),
+            Err(Trouble::Unknown(_)) if look == Look::Lists => Ok(Merged::Whole),
             Err(Trouble::Unknown(why)) => Ok(Merged::Unknown(why)),
         }
     }
 
-    async fn lost_tables(&self, framed: Framing) -> Result<BTreeSet<u64>, Trouble> {
+    async fn judged(&self, framed: Framing, look: Look) -> Result<Option<Lost>, Trouble> {
         let below = Prefix::placed((self.key)(FOLDER).as_str());
-        let lists: Vec<_> = self.objects.list(&below).try_collect().await?;
-        let names = lists.iter().filter_map(|found| found.key.below(&below));
-        let newest = names.max_by_key(|name| checkpoint::ends(name)).filter(|name| checkpoint::ends(name).is_some());
-        let newest = newest.ok_or_else(|| Trouble::Unknown(format!("{below} has no list of checkpoints")))?;
-        let list = self.content(&format!("{FOLDER}/{newest}"), framed).await?;
-        let name = checkpoint::of_backup(&list).map_err(|e| Trouble::Unknown(format!("{below}{newest}: {e}")))?;
-        let unreadable = |e| Trouble::Unknown(format!("{}: {e}", (self.key)(&format!("tae/{name}"))));
-        let checkpoint = Checkpoint::parse(&self.object(&name, framed).await?).map_err(unreadable)?;
-        let mut parts = BTreeMap::new();
-        for part in &checkpoint.parts {
-            parts.insert(part.clone(), self.object(part, framed).await?);
+        let lists: Vec<_> = self.objects.list(&below).try_collect().await.map_err(Trouble::of)?;
+        let spans = lists.iter().filter_map(|found| {
+            let name = found.key.below(&below)?;
+            Span::parse(name).map(|span| (span, name))
+        });
+        let newest = spans.max_by_key(|(span, _)| span.end);
+        let (span, newest) = newest.ok_or_else(|| Trouble::Unknown(format!("{below} has no list of checkpoints")))?;
+        if span.is_global() {
+            return Ok(Some(without_its_checkpoint(newest)));
         }
-        checkpoint.lost(&parts).map_err(unreadable)
+        match look {
+            Look::Lists => Ok(None),
+            Look::Contents => self.read(framed, newest).await,
+        }
     }
 
-    async fn object(&self, name: &str, framed: Framing) -> Result<Vec<u8>, Trouble> {
-        self.content(&format!("tae/{name}"), framed).await
+    /// Reads BACKUP's own checkpoint.
+    async fn read(&self, framed: Framing, newest: &str) -> Result<Option<Lost>, Trouble> {
+        let path = format!("{FOLDER}/{newest}");
+        let list = self.content(&path, framed).await?;
+        let path = match checkpoint::newest(&list).map_err(|e| self.unreadable(&path, &e))? {
+            Newest::OfBackup(name) => format!("tae/{name}"),
+            Newest::Later => return Ok(Some(without_its_checkpoint(newest))),
+        };
+        let own = self.content(&path, framed).await?;
+        let own = Checkpoint::parse(&own).map_err(|e| self.unreadable(&path, &e))?;
+        let mut judge = own.judge();
+        for part in &own.parts {
+            let path = format!("tae/{part}");
+            let content = self.content(&path, framed).await?;
+            judge.part(part, &content).map_err(|e| self.unreadable(&path, &e))?;
+        }
+        let tables = judge.lost().map_err(|e| self.unreadable(&path, &e))?;
+        Ok((!tables.is_empty()).then(|| of_tables(&tables)))
+    }
+
+    fn unreadable(&self, path: &str, why: &Unreadable) -> Trouble {
+        Trouble::Unknown(format!("{}: {why}", (self.key)(path)))
     }
 
     /// What is missing or broken is for those to tell who look at every object.
     async fn content(&self, path: &str, framed: Framing) -> Result<Vec<u8>, Trouble> {
         let read = self.whole(path, framed, LARGEST).await;
         read.map_err(|flaw| match flaw {
-            Flaw::Store(e) => Trouble::Store(e),
+            Flaw::Store(e) => Trouble::of(e),
             Flaw::Missing(key) => Trouble::Unknown(format!("{key} is missing")),
             Flaw::Large(key, size) => Trouble::Unknown(format!("{key} has {size} bytes")),
             Flaw::Frames(key, why) => Trouble::Unknown(format!("{key}: {why}")),
@@ -109,27 +167,37 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
     }
 }
 
-/// Why nothing can be said of the tables.
+/// Why nothing can be said.
 enum Trouble {
     Store(store::Error),
     Unknown(String),
 }
 
-impl From<store::Error> for Trouble {
-    fn from(error: store::Error) -> Self {
-        Self::Store(error)
+impl Trouble {
+    fn of(error: store::Error) -> Self {
+        let damage = matches!(error.problem, Problem::Missing | Problem::Corrupted) && !error.temporary;
+        if damage { Self::Unknown(error.to_string()) } else { Self::Store(error) }
     }
 }
 
-fn told(tables: &BTreeSet<u64>) -> String {
+fn of_tables(tables: &BTreeSet<u64>) -> Lost {
     let ids: Vec<_> = tables.iter().take(NAMED).map(ToString::to_string).collect();
     let more = match tables.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(", and {more} more"),
     };
-    format!(
-        "MatrixOne has lost tables in this backup: restored, those with the rel_id {}{more} (in mo_catalog.mo_tables) are \
-         empty or cannot be read",
+    let why = format!(
+        "MatrixOne has lost tables in this backup: restored, those with the rel_id {}{more} (in mo_catalog.mo_tables) lack \
+         rows, are empty or cannot be read",
         ids.join(", ")
-    )
+    );
+    Lost { reason: Reason::TablesLost, why }
+}
+
+fn without_its_checkpoint(list: &str) -> Lost {
+    let why = format!(
+        "MatrixOne took another checkpoint while BACKUP copied, and left it in place of BACKUP's own ({list}): a restored \
+         MatrixOne does not start"
+    );
+    Lost { reason: Reason::BackupIncomplete, why }
 }

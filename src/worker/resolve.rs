@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use super::{
     Failure, Place,
     backup::Attempt,
-    merged::Merged,
+    merged::{Look, Merged},
     server_files::{Flaw, HK_DATA, ServerFiles},
     trouble::Trouble,
 };
@@ -86,12 +86,9 @@ impl Folder<'_> {
         Ok(Left { framing, sum, resolved, files })
     }
 
-    /// Whether a server of this version has lost tables in it.
+    /// Whether a server of this version has lost something in it.
     pub(super) async fn merged(&self, version: Version, framing: Framing) -> Result<Merged, Failure> {
-        if !version.loses_merged_tables() {
-            return Ok(Merged::Whole);
-        }
-        self.server_files().merged(framing).await.map_err(|e| self.failed(&e))
+        self.server_files().merged(framing, Look::at(Some(version))).await.map_err(|e| self.failed(&e))
     }
 
     fn server_files(&self) -> ServerFiles<'_, impl Fn(&str) -> Key + Sync> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 
-use super::{Failure, Place, Watch, soon::Asked};
+use super::{Failure, Place, Watch, merged::Lost, soon::Asked};
 use crate::{
     api::{Format, Placement, Reason, RestoreReport},
     plan::{Digest, Framing, Placed, Planned, Restored, manifest::FORMAT},
@@ -95,8 +95,11 @@ impl Attempt<'_> {
         known.restored = Some(draft.clone());
         seen.must_be(&draft)?;
         self.is_approved(draft.hash)?;
-        if let Some(lost) = watch.race(reading.lost_tables(&chosen, &mut known.findings)).await?? {
-            known.findings.warn(Reason::TablesLost, lost);
+        match watch.race(reading.lost(&chosen, &mut known.findings)).await?? {
+            // Everything else is right, and may be all there is.
+            Some(Lost { reason: reason @ Reason::TablesLost, why }) => known.findings.warn(reason, why),
+            Some(lost) => return Err(Failure { retryable: false, ..lost.into() }),
+            None => {}
         }
         watch.step("checking the presence of every object");
         (draft.objects, draft.bytes) = watch.race(reading.present(&chosen)).await??;

@@ -8,6 +8,7 @@ use super::{
     clean,
     commit::Draft,
     ground::Ground,
+    merged::Lost,
     method,
     report::{Findings, Taken},
     resolve::{Folder, Left},
@@ -24,7 +25,7 @@ use crate::{
     task::Location,
 };
 
-/// How many times BACKUP is sent when it loses tables.
+/// How many times BACKUP is sent when what it leaves is not whole.
 const TIMES: u32 = 4;
 /// The pause before the next time: MatrixOne 1.2 looks every five seconds for something to merge.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -70,7 +71,7 @@ impl Attempt<'_> {
         Ok(self.commit(draft, hashed, findings).await?)
     }
 
-    /// Lets MatrixOne write into the folder, again when it has lost tables: what makes it do so passes in a moment.
+    /// Lets MatrixOne write into the folder, again when what it has written is not whole: what makes it so passes.
     async fn told_to_write(
         &self,
         ground: &Ground,
@@ -97,24 +98,20 @@ impl Attempt<'_> {
             let left = watch.race(folder.resolve(base)).await??;
             let merged = watch.race(folder.merged(ground.facts.version, left.framing)).await??;
             let Some(lost) = merged.lost(findings) else { return Ok((sequence, left)) };
-            tracing::warn!(time, lost, "BACKUP has lost tables");
+            tracing::warn!(time, lost = lost.why, "what BACKUP left is not whole");
+            let sent = |why: &str| Failure::from(Lost { why: format!("{}; BACKUP was sent {why}", lost.why), ..lost });
             if time == TIMES {
-                return Err(Failure::new(Reason::TablesLost, format!("{lost}; BACKUP was sent {TIMES} times")).into());
+                return Err(sent(&format!("{TIMES} times")).into());
             }
-            self.again(folder, &prefix).await?;
+            // Its replacement's BACKUP must not be ended for ours.
+            watch.still_counts().await?;
+            watch.step("removing a backup that is not whole");
+            let emptied = watch.race(clean::empty(folder.objects, &prefix, |_| true)).await?;
+            emptied
+                .map_err(|e| sent(&format!("once, as {prefix} could not be emptied: {e} {}", folder.place.said())))?;
+            watch.race(tokio::time::sleep(PAUSE)).await?;
             time += 1;
         }
-    }
-
-    /// Empties the folder for another BACKUP, and waits until what was being merged should be done.
-    async fn again(&self, folder: &Folder<'_>, prefix: &Prefix) -> Result<(), Failure> {
-        self.watch.step("removing a backup without its tables");
-        let emptied = self.watch.race(clean::empty(folder.objects, prefix, |_| true)).await?;
-        emptied.map_err(|why| {
-            let detail = format!("failed to empty {prefix}: {why} {}", folder.place.said());
-            Failure { retryable: !why.lasting, ..Failure::new(Reason::VolumeNotUsable, detail) }
-        })?;
-        self.watch.race(tokio::time::sleep(PAUSE)).await
     }
 
     /// The base could not carry an incremental backup: with `Auto` a full one is taken, in the same attempt.

@@ -17,26 +17,26 @@ use super::{
 
 const TABLES: &str = "rel_id 272537, 272538, 272539, 272540 (in mo_catalog.mo_tables)";
 
-/// The files of the checkpoint with lost tables: path below the folder, and stored bytes.
-fn lost() -> Vec<(String, Vec<u8>)> {
-    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/merged/gone"))
+/// The files of a checkpoint: path below the folder, and stored bytes.
+fn recorded(name: &str) -> Vec<(String, Vec<u8>)> {
+    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/merged").join(name))
 }
 
-/// A folder that a BACKUP statement made.
-async fn folder(at: &str) -> (Rig, Choice) {
+/// A folder that a BACKUP statement made, with this checkpoint.
+async fn folder(at: &str, checkpoint: &str) -> (Rig, Choice) {
     let rig = foreign::rig("v1.2.4", Format::Raw).await;
-    for (path, stored) in lost() {
+    for (path, stored) in recorded(checkpoint) {
         rig.source.set(&format!("{at}/{path}"), stored);
     }
     (rig, Choice::Paths(FOLDERS.map(str::to_owned).into()))
 }
 
-/// A backup of a repository, of this version.
-async fn listed(version: &str) -> (Rig, Choice) {
+/// A backup of a repository, of this version, with this checkpoint.
+async fn listed(version: &str, checkpoint: &str) -> (Rig, Choice) {
     let rig = Rig::new(Framing::Raw, Format::Raw).await;
     let (source, id) = repository();
     let mut tree: Tree = own(1);
-    for (path, stored) in lost() {
+    for (path, stored) in recorded(checkpoint) {
         tree.insert(path, stored.chunks(2048).flat_map(|block| block[4..].to_vec()).collect());
     }
     let catalog = take(&source, id, (1_795_220_000, Framing::Raw), &tree, None).await;
@@ -47,8 +47,8 @@ async fn listed(version: &str) -> (Rig, Choice) {
 }
 
 #[rstest]
-#[case::folder(folder(FOLDERS[1]).await)]
-#[case::listed(listed("v1.2.4").await)]
+#[case::folder(folder(FOLDERS[1], "gone").await)]
+#[case::listed(listed("v1.2.4", "gone").await)]
 #[tokio::test(start_paused = true)]
 async fn lost_tables_are_damage_and_a_restore_says_so(#[case] (rig, choice): (Rig, Choice)) {
     for depth in [Depth::Presence, Depth::Content] {
@@ -65,8 +65,26 @@ async fn lost_tables_are_damage_and_a_restore_says_so(#[case] (rig, choice): (Ri
 }
 
 #[rstest]
-#[case::of_an_earlier_folder(folder(FOLDERS[0]).await)]
-#[case::of_a_newer_server(listed("v2.0.0").await)]
+#[case::folder(folder(FOLDERS[1], "later").await)]
+#[case::listed(listed("v1.2.4", "later").await)]
+#[case::of_a_newer_server(listed("v3.0.4", "later").await)]
+#[tokio::test(start_paused = true)]
+async fn what_no_matrixone_starts_on_is_refused(#[case] (rig, choice): (Rig, Choice)) {
+    let checked = run(&rig, choice.clone(), Depth::Presence).await.unwrap();
+    assert!(
+        checked.lost.as_ref().is_some_and(|lost| lost.contains("meta_0-0_1795303717766132420-1.ckp")),
+        "{checked:?}"
+    );
+    let report = rig.run(&rig.task(choice)).await;
+    assert_eq!((report.said.outcome, report.said.retryable), (Outcome::Failed, false), "{report:#?}");
+    assert_eq!(report.said.reason.as_deref(), Some(Reason::BackupIncomplete.as_str()));
+    assert!(report.said.message.is_some_and(|m| m.contains("does not start")) && rig.target.keys().is_empty());
+}
+
+#[rstest]
+#[case::of_an_earlier_folder(folder(FOLDERS[0], "gone").await)]
+#[case::of_a_newer_server(listed("v2.0.0", "gone").await)]
+#[case::of_a_server_that_leaves_it_out(listed("v3.0.5", "later").await)]
 #[tokio::test(start_paused = true)]
 async fn what_does_not_concern_a_backup_is_not_said(#[case] (rig, choice): (Rig, Choice)) {
     let checked = run(&rig, choice.clone(), Depth::Content).await.unwrap();

@@ -46,6 +46,7 @@ struct State {
     mumbling: bool,
     rewound: bool,
     merging: u32,
+    garbling: bool,
 }
 
 /// The double. Clones are the same server.
@@ -76,6 +77,7 @@ impl Double {
             mumbling: false,
             rewound: false,
             merging: 0,
+            garbling: false,
         })))
     }
 
@@ -135,6 +137,11 @@ impl Double {
     /// In so many BACKUPs objects are merged at the wrong moment.
     pub fn merge(&self, times: u32) {
         self.state().merging = times;
+    }
+
+    /// Its checkpoints cannot be read.
+    pub fn garble(&self) {
+        self.state().garbling = true;
     }
 
     /// Some time passes.
@@ -365,11 +372,16 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
     if state.unshared {
         return;
     }
-    let merged = state.merging > 0;
+    let checkpoint = match state.version {
+        "v1.2.4" if state.merging > 0 => Some("merged/gone"),
+        "v1.2.4" if !state.garbling => Some("samples/v1.2.4/full"),
+        _ => None,
+    };
     if files == usize::MAX {
         state.merging = state.merging.saturating_sub(1);
     }
-    let habits = tree::Habits { framed: state.framed, exact: state.version >= "v4.2", rewound: state.rewound, merged };
+    let (framed, exact, rewound) = (state.framed, state.version >= "v4.2", state.rewound);
+    let habits = tree::Habits { framed, exact, rewound, checkpoint };
     for (path, bytes) in tree::files(full, state.clock, habits).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
         if !state.target.has(&key) {

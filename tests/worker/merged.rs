@@ -1,9 +1,9 @@
 //! A BACKUP of MatrixOne 1.2 that has lost tables, because their objects were merged at the wrong moment.
 
-use mo_backup::api::{BackupType, Outcome, Reason};
+use mo_backup::api::{BackupReport, BackupType, Outcome, Reason};
 use rstest::rstest;
 
-use super::{assert_whole, rig::Rig};
+use super::{assert_whole, rig::Rig, tree::recorded};
 
 fn backups(rig: &Rig) -> usize {
     rig.server.statements().iter().filter(|s| s.starts_with("BACKUP ")).count()
@@ -24,8 +24,7 @@ async fn backup_is_sent_again_until_it_has_every_table(#[case] kind: BackupType)
     let report = rig.run(&rig.task(1, kind)).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     assert_eq!(backups(&rig) - before, 4);
-    let reasons: Vec<_> = report.warnings.iter().map(|w| w.reason.as_str()).collect();
-    assert_eq!(reasons, ["NoGcProtection", "ServerMaySkipObjects"]);
+    assert_eq!(reasons(&report), ["NoGcProtection", "ServerMaySkipObjects"]);
     assert_whole(&rig);
     assert_eq!(rig.staged(), Vec::<String>::new());
 }
@@ -46,4 +45,38 @@ async fn a_backup_without_its_tables_is_never_committed() {
     let report = rig.run(&rig.task(2, BackupType::Auto)).await;
     assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
     assert_whole(&rig);
+}
+
+fn reasons(report: &BackupReport) -> Vec<&str> {
+    report.warnings.iter().map(|w| w.reason.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_seen_is_said_and_does_not_stop_a_backup() {
+    let rig = Rig::new("v1.2.4");
+    rig.server.garble();
+    // The second attempt finds what the first has committed, and says the same.
+    for attempt in [1, 2] {
+        let report = rig.run(&rig.task(attempt, BackupType::Full)).await;
+        assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+        assert!(reasons(&report).contains(&"TablesNotChecked"), "{report:#?}");
+        let said = report.warnings.iter().find(|w| w.reason == "TablesNotChecked").unwrap();
+        assert!(said.message.contains("could not be seen") && said.message.contains("/tae/ckp/meta_"), "{said:?}");
+    }
+    assert_eq!(backups(&rig), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_tables_of_a_committed_backup_are_said() {
+    let rig = Rig::new("v1.2.4");
+    assert_eq!(rig.run(&rig.task(1, BackupType::Full)).await.said.outcome, Outcome::Succeeded);
+    // As a release that did not look has left it.
+    let (list, objects) = recorded("merged/gone");
+    let lists = [("ckp/meta_1895300028207228275-1_1895300028248175206-0.ckp".to_owned(), list)];
+    for (name, content) in lists.into_iter().chain(objects) {
+        rig.repository.set(&format!("data/{}/1/tae/{name}", rig.id), content);
+    }
+    let report = rig.run(&rig.task(2, BackupType::Full)).await;
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+    assert!(reasons(&report).contains(&"TablesLost"), "{report:#?}");
 }

@@ -1,10 +1,10 @@
 //! What MatrixOne leaves behind, made small: eight objects, a checkpoint, a file of the garbage collection, and the files
-//! around them. The checkpoint of a server with frames is a recorded one.
+//! around them. The checkpoint of v1.2.4 is a recorded one.
 
 use std::path::Path;
 
 use bytes::Bytes;
-use mo_backup::plan::checkpoint::{self, Checkpoint};
+use mo_backup::plan::checkpoint::{self, Checkpoint, Newest, Span};
 use sha2::{Digest as _, Sha256};
 
 /// The file that names one of a standalone server's own, as `mo_meta` names it below `config/`.
@@ -19,13 +19,13 @@ pub struct Habits {
     pub exact: bool,
     /// What it does not copy has names that no base knows.
     pub rewound: bool,
-    /// It has merged objects while it took its checkpoint: before 2.0 tables are lost by that.
-    pub merged: bool,
+    /// The folder of fixtures with its checkpoint; without one nobody can read it.
+    pub checkpoint: Option<&'static str>,
 }
 
 /// One BACKUP's files as `(path below its folder, stored bytes)`, in the order in which the server writes them.
 pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
-    let Habits { framed, exact, rewound, merged } = habits;
+    let Habits { framed, exact, rewound, checkpoint } = habits;
     let mut files = Vec::new();
     let mut list = String::new();
     let mut total = 0;
@@ -42,8 +42,8 @@ pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
             files.push((format!("tae/{name}"), stored(&content, framed)));
         }
     }
-    let (checkpoints, objects) = if framed { recorded(merged) } else { (vec![b'c'; 300], Vec::new()) };
-    for (name, content) in [(format!("ckp/meta_0-0_{at}-1.ckp"), checkpoints)].into_iter().chain(objects) {
+    let (checkpoints, objects) = checkpoint.map_or((vec![b'c'; 300], Vec::new()), recorded);
+    for (name, content) in [(format!("ckp/meta_{at}-1_{at}-2.ckp"), checkpoints)].into_iter().chain(objects) {
         list.push_str(&format!("{name},{},,true,{at}-1\n", content.len()));
         total += content.len();
         files.push((format!("tae/{name}"), stored(&content, framed)));
@@ -67,16 +67,15 @@ pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
 
 /// The newest list of checkpoints of a BACKUP of v1.2.4, and the files of its own one: `tests/fixtures/merged` says how the
 /// one with lost tables came about.
-fn recorded(merged: bool) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
-    let folder = if merged { "merged/gone" } else { "samples/v1.2.4/full" };
+pub fn recorded(folder: &str) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder).join("tae");
     let read = |name: &str| -> Vec<u8> {
         let stored = std::fs::read(folder.join(name)).unwrap();
         stored.chunks(2048).flat_map(|block| block[4..].to_vec()).collect()
     };
     let lists = std::fs::read_dir(folder.join("ckp")).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
-    let list = read(&format!("ckp/{}", lists.max_by_key(|name| checkpoint::ends(name)).unwrap()));
-    let own = checkpoint::of_backup(&list).unwrap();
+    let list = read(&format!("ckp/{}", lists.max_by_key(|name| Span::parse(name).map(|span| span.end)).unwrap()));
+    let Newest::OfBackup(own) = checkpoint::newest(&list).unwrap() else { panic!("no checkpoint of BACKUP") };
     let parts = Checkpoint::parse(&read(&own)).unwrap().parts;
     (list, [own].into_iter().chain(parts).map(|name| (name.clone(), read(&name))).collect())
 }

@@ -1,6 +1,8 @@
 //! A file of objects: a head that says where the description lies, and the columns of blocks, each compressed by itself
 //! (src: pkg/objectio/{meta,metav2,metav3,writer}.go of v1.1.0 to v1.2.4).
 
+use std::cell::Cell;
+
 use super::{
     Unreadable,
     vector::{Bytes, Vector},
@@ -17,7 +19,9 @@ const COLUMN: (u16, u16) = (2, 1);
 const PLAIN: u8 = 0;
 const LZ4: u8 = 1;
 /// Largest content that is unpacked, bytes.
-const MOST: usize = 256 << 20;
+const MOST: usize = 32 << 20;
+/// Bytes that are unpacked of one file: whoever writes to a bucket can let many columns lie in one place.
+const ALTOGETHER: usize = 8 * MOST;
 
 /// The description's own head: the data's blocks and their place, and behind it the other kinds of blocks.
 const KINDS: usize = 32;
@@ -33,6 +37,7 @@ const LIES: usize = 11;
 pub(super) struct Object<'a> {
     file: &'a [u8],
     description: Vec<u8>,
+    unpacked: Cell<usize>,
 }
 
 /// A block: what is said about it.
@@ -46,7 +51,8 @@ impl<'a> Object<'a> {
         if Bytes(file).u64(0)? != MAGIC {
             return Err(Unreadable("a file that is none of objects"));
         }
-        Ok(Self { file, description: entry(unpacked(file, file, DESCRIPTION)?, DESCRIBES)? })
+        let description = entry(unpacked(file, file, DESCRIPTION)?, DESCRIBES)?;
+        Ok(Self { file, description, unpacked: Cell::new(0) })
     }
 
     /// The blocks with data.
@@ -79,7 +85,10 @@ impl<'a> Object<'a> {
             let place = index + 4 + 8 * n;
             Ok(Block { object: self, head: all.get(all.size(place)?, all.size(place + 4)?)? })
         };
-        (0..all.size(index)?).map(block).collect()
+        if all.size(index)? != count {
+            return Err(Unreadable("another number of blocks than there should be"));
+        }
+        (0..count).map(block).collect()
     }
 }
 
@@ -90,8 +99,13 @@ impl Block<'_> {
     }
 
     pub(super) fn column(&self, n: u16) -> Result<Vector, Unreadable> {
-        let packed = unpacked(self.object.file, self.head, HEAD + usize::from(n) * OF_COLUMN + LIES)?;
-        Vector::parse(&entry(packed, COLUMN)?)
+        let Object { file, unpacked: altogether, .. } = self.object;
+        let content = unpacked(file, self.head, HEAD + usize::from(n) * OF_COLUMN + LIES)?;
+        altogether.set(altogether.get() + content.len());
+        if altogether.get() > ALTOGETHER {
+            return Err(Unreadable("parts that are too large together"));
+        }
+        Vector::parse(&entry(content, COLUMN)?)
     }
 }
 

@@ -48,8 +48,8 @@ impl Vector {
     /// Where a column says how wide a value is, and where it says how many there are.
     const WIDTH: usize = 5;
     const ROWS: usize = 17;
-    /// Most rows of a column; a block of a checkpoint has at most 10 000.
-    const MOST: usize = 1 << 20;
+    /// Most rows of a column; a block of a checkpoint has 10 000 unless the server is told otherwise.
+    const MOST: usize = 1 << 17;
 
     pub(super) fn parse(content: &[u8]) -> Result<Self, Unreadable> {
         let bytes = Bytes(content);

@@ -18,7 +18,12 @@ use crate::{
         transfer::{self, Load, Moved},
     },
     task::Choice,
-    worker::{Failure, Place, Watch, merged, report::Findings, verify},
+    worker::{
+        Failure, Place, Watch,
+        merged::{self, Look, Lost},
+        report::Findings,
+        verify,
+    },
 };
 
 /// What the steps of reading a backup share.
@@ -84,20 +89,18 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether MatrixOne has lost tables in the backup. Where it can have, and that cannot be seen, it is a finding.
-    pub(in crate::worker) async fn lost_tables(
+    /// Whether MatrixOne has lost something in the backup. Where it can have, and that cannot be seen, it is a finding.
+    pub(in crate::worker) async fn lost(
         &self,
         chosen: &Chosen,
         findings: &mut Findings,
-    ) -> Result<Option<String>, Failure> {
-        if !merged::concerns(chosen.server_version.as_deref()) {
-            return Ok(None);
-        }
+    ) -> Result<Option<Lost>, Failure> {
         let looked = match &chosen.bytes {
             Bytes::Listed(catalog) => merged::of_listed(self.source, catalog).await,
             Bytes::Foreign(foreign) => {
                 let Some(last) = foreign.last() else { return Ok(None) };
-                folder::files(self.source, &last.path).merged(last.framing).await
+                let look = Look::at(merged::version(last.server_version.as_deref()));
+                folder::files(self.source, &last.path).merged(last.framing, look).await
             }
         };
         Ok(looked.map_err(|e| self.source_failure(&e.into()))?.lost(findings))
