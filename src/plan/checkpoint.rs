@@ -188,11 +188,17 @@ impl Judge<'_> {
     pub fn lost(self) -> Result<BTreeSet<u64>, Unreadable> {
         let deleted = self.rows.values().flatten().filter(|row| row.deleted);
         let mut lost: BTreeSet<_> = deleted.map(|row| row.table).collect();
+        let mut looked = 0;
         for range in &self.checkpoint.ranges {
             let rows = self.rows.get(&range.block).ok_or(Unreadable("a table whose rows are nowhere"))?;
             let bound = |at: u64| usize::try_from(at).map_err(|_| Unreadable("a table with too many rows"));
             let own = rows.get(bound(range.from)?..bound(range.to)?);
             let own = own.ok_or(Unreadable("a table with more rows than there are"))?;
+            looked += own.len();
+            // A row is of one table; what another one keeps of it is twice as many at most.
+            if looked > 2 * ROWS {
+                return Err(Unreadable("tables with too many rows"));
+            }
             if own.iter().any(|row| row.table != range.table) {
                 lost.insert(range.table);
             }

@@ -107,8 +107,10 @@ impl Attempt<'_> {
             watch.still_counts().await?;
             watch.step("removing a backup that is not whole");
             let emptied = watch.race(clean::empty(folder.objects, &prefix, |_| true)).await?;
-            emptied
-                .map_err(|e| sent(&format!("once, as {prefix} could not be emptied: {e} {}", folder.place.said())))?;
+            emptied.map_err(|why| {
+                let at = folder.place.said();
+                sent(&format!("{time} times, and {prefix} could not be emptied for another: {why} {at}"))
+            })?;
             watch.race(tokio::time::sleep(PAUSE)).await?;
             time += 1;
         }

@@ -176,6 +176,12 @@ fn small_files_that_claim_much_are_refused() {
     columns[3] = texts(&[&many]);
     let error = Checkpoint::parse(&file(Some(TABLES), &[(0, columns)])).unwrap_err();
     assert!(error.to_string().contains("too many parts"), "{error}");
+    // Ranges of the same rows, again and again.
+    let same: Vec<_> = (1..1 << 6).map(|n| (n, 0, 0, 1 << 16)).collect();
+    let checkpoint_of_one = Checkpoint::parse(&checkpoint(&same)).unwrap();
+    let mut judge = checkpoint_of_one.judge();
+    judge.part(NAME, &file(Some(OBJECTS), &[(0, all(1 << 16))])).unwrap();
+    assert!(judge.lost().unwrap_err().to_string().contains("too many rows"));
     // Another number of blocks than the description says.
     let mut lying = part(&[&[(7, false, false)]]);
     let at = lying.windows(8).rposition(|w| w == [26, 0, 1, 0, 42, 0, 0, 0]).unwrap();
