@@ -113,19 +113,21 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
 
     async fn judged(&self, framed: Framing, look: Look) -> Result<Option<Lost>, Trouble> {
         let below = Prefix::placed((self.key)(FOLDER).as_str());
-        let lists: Vec<_> = self.objects.list(&below).try_collect().await.map_err(Trouble::of)?;
-        let spans = lists.iter().filter_map(|found| {
-            let name = found.key.below(&below)?;
-            Span::parse(name).map(|span| (span, name))
-        });
-        let newest = spans.max_by_key(|(span, _)| span.end);
+        let mut newest: Option<(Span, String)> = None;
+        let mut lists = self.objects.list(&below);
+        while let Some(found) = lists.try_next().await.map_err(Trouble::of)? {
+            let name = found.key.below(&below).unwrap_or_default();
+            if let Some(span) = Span::parse(name).filter(|span| newest.as_ref().is_none_or(|(n, _)| n.end < span.end)) {
+                newest = Some((span, name.to_owned()));
+            }
+        }
         let (span, newest) = newest.ok_or_else(|| Trouble::Unknown(format!("{below} has no list of checkpoints")))?;
         if span.is_global() {
-            return Ok(Some(without_its_checkpoint(newest)));
+            return Ok(Some(without_its_checkpoint(&newest)));
         }
         match look {
             Look::Lists => Ok(None),
-            Look::Contents => self.read(framed, newest).await,
+            Look::Contents => self.read(framed, &newest).await,
         }
     }
 
