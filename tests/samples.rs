@@ -16,8 +16,7 @@ use mo_backup::{
         base,
     },
     store::{
-        Key, catalog,
-        framing::{self, Deframer},
+        Key, catalog, framing,
         memory::Memory,
         presence::{self, Presence},
         transfer::{self, Item, Limits, Moved},
@@ -44,12 +43,7 @@ impl Tree {
         let stored = std::fs::read(self.root.join(path)).unwrap();
         match framing::of_path(self.framing, path) {
             Framing::Raw => stored,
-            Framing::Crc2048 => {
-                let mut deframer = Deframer::default();
-                let mut content = deframer.push(&stored).unwrap().to_vec();
-                content.extend_from_slice(&deframer.finish().unwrap());
-                content
-            }
+            Framing::Crc2048 => framing::deframed(&stored).unwrap(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Backups in the middle of merges. MatrixOne 1.2 loses tables whose objects are merged in the moment in which BACKUP takes
 //! its checkpoint, and says OK.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -21,22 +22,21 @@ const BACKUP: &str = "./mo_br backup --host \"127.0.0.1\" --port 6001 --user \"d
 /// Every table in three objects, which nothing merges before it is told to.
 async fn unmerged(matrixone: &MatrixOne) -> anyhow::Result<()> {
     matrixone.execute(&["select mo_ctl('dn','inspect','policy -r 0 -m 0')", "create database shop"]).await?;
-    let each = |statement: &dyn Fn(usize) -> String| (0..TABLES * ROUNDS).map(statement).collect::<Vec<_>>();
-    let create = each(&|n| format!("create table shop.t{n}(id int primary key, v varchar(40))"));
-    matrixone.execute(&create.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    let all = 0..TABLES * ROUNDS;
+    each(matrixone, all.clone(), |n| format!("create table shop.t{n}(id int primary key, v varchar(40))")).await?;
     for part in 0..3 {
         let (from, to) = (part * 900 + 1, part * 900 + 900);
-        let insert =
-            each(&|n| format!("insert into shop.t{n} select result, md5(result) from generate_series({from},{to}) g"));
-        matrixone.execute(&insert.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let rows = format!("select result, md5(result) from generate_series({from},{to}) g");
+        each(matrixone, all.clone(), |n| format!("insert into shop.t{n} {rows}")).await?;
         matrixone.execute(&["select mo_ctl('dn','checkpoint','')"]).await?;
     }
     Ok(())
 }
 
-async fn merge(matrixone: &MatrixOne, tables: std::ops::Range<usize>) -> anyhow::Result<()> {
-    let merges: Vec<_> = tables.map(|n| format!("select mo_ctl('dn','mergeobjects','shop.t{n}:all:small')")).collect();
-    matrixone.execute(&merges.iter().map(String::as_str).collect::<Vec<_>>()).await
+/// A statement for each of these tables.
+async fn each(matrixone: &MatrixOne, tables: Range<usize>, statement: impl Fn(usize) -> String) -> anyhow::Result<()> {
+    let statements: Vec<_> = tables.map(statement).collect();
+    matrixone.execute(&statements.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
 /// Tables that do not hold what all of them were filled with.
@@ -68,7 +68,9 @@ pub async fn a_backup_among_merges_has_every_table(_: &Rig) -> anyhow::Result<()
             tokio::time::sleep(Duration::from_millis(300)).await;
             shell.run(&row).await
         };
-        let (merged, said) = tokio::join!(merge(&matrixone, round * TABLES..(round + 1) * TABLES), backup);
+        let tables = round * TABLES..(round + 1) * TABLES;
+        let merge = each(&matrixone, tables, |n| format!("select mo_ctl('dn','mergeobjects','shop.t{n}:all:small')"));
+        let (merged, said) = tokio::join!(merge, backup);
         merged?;
         id = shell.takes_id(&said?, &format!("id of round {round}"))?;
         backups += 1;

@@ -311,7 +311,7 @@ fn release() -> anyhow::Result<Version> {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let own = said.lines().find_map(|line| line.trim().strip_prefix("Version:"));
-    let release = own.and_then(|own| Version::parse(&format!("MatrixOne-{}", own.trim())));
+    let release = own.and_then(|own| Version::of_release(own.trim()));
     release.with_context(|| format!("{} does not say its release: {said}", program.display()))
 }
 

@@ -10,8 +10,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use mo_backup::api::{Backup, BackupPhase, BackupStatus};
 use mo_backup::plan::{AttemptDir, BackupId, Catalog, Digest, Framing};
-use mo_backup::store::framing::{self, Deframer};
-use mo_backup::store::{Bucket, Key, Keys, Objects, Place, Prefix, catalog};
+use mo_backup::store::{Bucket, Key, Keys, Objects, Place, Prefix, catalog, framing};
 use mo_backup::task::backup_id;
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
@@ -104,12 +103,7 @@ async fn digest(repository: &Bucket, key: &Key, framed: Framing) -> anyhow::Resu
     let stored = stored.concat();
     let content = match framed {
         Framing::Raw => stored,
-        Framing::Crc2048 => {
-            let mut frames = Deframer::default();
-            let mut content = frames.push(&stored)?.to_vec();
-            content.extend_from_slice(&frames.finish()?);
-            content
-        }
+        Framing::Crc2048 => framing::deframed(&stored)?,
     };
     Ok((content.len() as u64, Digest(Sha256::digest(&content).into())))
 }

@@ -27,8 +27,14 @@ impl Version {
     /// Reads `8.0.30-MatrixOne-v4.2.0`; what follows the third number, such as `-rc1`, is left out.
     #[must_use]
     pub fn parse(greeting: &str) -> Option<Self> {
-        let (_, version) = greeting.split_once("MatrixOne-")?;
-        let mut numbers = version.trim_start_matches('v').splitn(3, '.').map(|part| {
+        let (_, release) = greeting.split_once("MatrixOne-")?;
+        Self::of_release(release)
+    }
+
+    /// Reads `v4.2.0`, as a catalogue entry and the server's build say it.
+    #[must_use]
+    pub fn of_release(release: &str) -> Option<Self> {
+        let mut numbers = release.trim_start_matches('v').splitn(3, '.').map(|part| {
             let digits = part.split(|c: char| !c.is_ascii_digit()).next()?;
             digits.parse().ok()
         });

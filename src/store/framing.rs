@@ -52,9 +52,7 @@ pub fn digest_file(stored: &[u8]) -> Result<(Digest, Framing), BadFrame> {
     if stored.len() != CRC + SHA256 {
         return Err(BadFrame::DigestFile(stored.len()));
     }
-    let mut deframer = Deframer::default();
-    let mut content = deframer.push(stored)?;
-    content.extend_from_slice(&deframer.finish()?);
+    let content = deframed(stored)?;
     let digest = <[u8; SHA256]>::try_from(&content[..]).map_err(|_| BadFrame::DigestFile(stored.len()))?;
     Ok((Digest(digest), Framing::Crc2048))
 }
@@ -68,6 +66,14 @@ fn check(block: &[u8], number: u64) -> Result<&[u8], BadFrame> {
         return Err(BadFrame::Checksum(number));
     }
     Ok(payload)
+}
+
+/// The content of a small file that was read whole.
+pub fn deframed(stored: &[u8]) -> Result<Vec<u8>, BadFrame> {
+    let mut deframer = Deframer::default();
+    let mut content = deframer.push(stored)?.to_vec();
+    content.extend_from_slice(&deframer.finish()?);
+    Ok(content)
 }
 
 /// Takes frames off, step by step.

@@ -68,7 +68,7 @@ async fn fault(attempt: &Attempt<'_>, catalog: &Catalog) -> Result<Option<String
 
 /// What the attempt that committed had to say, as far as it can be found out again.
 async fn warnings(attempt: &Attempt<'_>, catalog: &Catalog, findings: &mut Findings) -> Result<(), Failure> {
-    if let Some(version) = Version::parse(&format!("MatrixOne-{}", catalog.cluster.matrixone)) {
+    if let Some(version) = Version::of_release(&catalog.cluster.matrixone) {
         if !version.protects_backups() {
             findings.warn(Reason::NoGcProtection, sequence::unprotected(version));
         }

@@ -90,13 +90,8 @@ pub(super) async fn of_listed(repository: &dyn Objects, catalog: &Catalog) -> Re
     // What BACKUP itself has written lies in the first source.
     let Some(own) = catalog.sources.first() else { return Ok(Merged::Unknown("it has no sources".into())) };
     let key = |path: &str| Key::object(own.backup, own.attempt, path);
-    let look = Look::at(version(Some(&catalog.cluster.matrixone)));
+    let look = Look::at(Version::of_release(&catalog.cluster.matrixone));
     ServerFiles { objects: repository, key }.merged(own.framing, look).await
-}
-
-/// A server's version as it stands in a catalogue entry, or as its build says it.
-pub(super) fn version(text: Option<&str>) -> Option<Version> {
-    text.and_then(|text| Version::parse(&format!("MatrixOne-{text}")))
 }
 
 impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {

@@ -115,7 +115,7 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
         let stored = self.stored(&key, most).await?;
         match framed {
             Framing::Raw => Ok(stored),
-            Framing::Crc2048 => deframed(&stored).map_err(|e| Flaw::Frames(key, e)),
+            Framing::Crc2048 => framing::deframed(&stored).map_err(|e| Flaw::Frames(key, e)),
         }
     }
 
@@ -158,13 +158,6 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
         self.confirm(LIST, sha256).await?;
         Ok((Entry { path: LIST.into(), size, sha256, from: 0 }, reader.finish()?))
     }
-}
-
-fn deframed(stored: &[u8]) -> Result<Vec<u8>, BadFrame> {
-    let mut deframer = Deframer::default();
-    let mut content = deframer.push(stored)?.to_vec();
-    content.extend_from_slice(&deframer.finish()?);
-    Ok(content)
 }
 
 /// What a damaged file of the server means.

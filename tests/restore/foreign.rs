@@ -10,7 +10,7 @@ use mo_backup::{
     api::{Format, Outcome, Reason},
     plan::Framing,
     store::{
-        framing::{self, Deframer},
+        framing,
         memory::{Fault, Memory},
     },
     task::{Choice, RestoreTask},
@@ -64,10 +64,7 @@ pub fn content(version: &str, kind: &str, path: &str) -> Vec<u8> {
     if version == "v4.2.0" {
         return read;
     }
-    let mut deframer = Deframer::default();
-    let mut content = deframer.push(&read).unwrap().to_vec();
-    content.extend_from_slice(&deframer.finish().unwrap());
-    content
+    framing::deframed(&read).unwrap()
 }
 
 /// What the rule says belongs in the target: the last list's rows, each from the folder that has copied it, and the last

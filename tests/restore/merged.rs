@@ -3,6 +3,7 @@
 use mo_backup::{
     api::{Format, Outcome, Reason},
     plan::{Catalog, ClusterSeen, Framing},
+    store::framing,
     task::Choice,
     worker::Depth,
 };
@@ -37,7 +38,7 @@ async fn listed(version: &str, checkpoint: &str) -> (Rig, Choice) {
     let (source, id) = repository();
     let mut tree: Tree = own(1);
     for (path, stored) in recorded(checkpoint) {
-        tree.insert(path, stored.chunks(2048).flat_map(|block| block[4..].to_vec()).collect());
+        tree.insert(path, framing::deframed(&stored).unwrap());
     }
     let catalog = take(&source, id, (1_795_220_000, Framing::Raw), &tree, None).await;
     let cluster = ClusterSeen { matrixone: version.into(), ..catalog.cluster.clone() };
@@ -97,7 +98,7 @@ async fn what_could_not_be_seen_is_said() {
     let rig = foreign::rig("v1.2.4", Format::Raw).await;
     let newest = rig.source.keys().into_iter().rfind(|key| key.contains("/tae/ckp/meta_")).unwrap();
     let choice = Choice::Paths(FOLDERS.map(str::to_owned).into());
-    // Both are in frames of their own, and say nothing.
+    // One that says nothing, and one that cannot even be read.
     for content in [super::repository::stored(Framing::Crc2048, &[0; 300]), "no frame".into()] {
         rig.source.set(&newest, content);
         let checked = run(&rig, choice.clone(), Depth::Presence).await.unwrap();

@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use mo_backup::plan::checkpoint::{self, Checkpoint, Newest, Span};
+use mo_backup::{
+    plan::checkpoint::{self, Checkpoint, Newest, Span},
+    store::framing,
+};
 use sha2::{Digest as _, Sha256};
 
 /// The file that names one of a standalone server's own, as `mo_meta` names it below `config/`.
@@ -69,10 +72,7 @@ pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
 /// one with lost tables came about.
 pub fn recorded(folder: &str) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder).join("tae");
-    let read = |name: &str| -> Vec<u8> {
-        let stored = std::fs::read(folder.join(name)).unwrap();
-        stored.chunks(2048).flat_map(|block| block[4..].to_vec()).collect()
-    };
+    let read = |name: &str| -> Vec<u8> { framing::deframed(&std::fs::read(folder.join(name)).unwrap()).unwrap() };
     let lists = std::fs::read_dir(folder.join("ckp")).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
     let list = read(&format!("ckp/{}", lists.max_by_key(|name| Span::parse(name).map(|span| span.end)).unwrap()));
     let Newest::OfBackup(own) = checkpoint::newest(&list).unwrap() else { panic!("no checkpoint of BACKUP") };

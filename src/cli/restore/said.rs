@@ -111,7 +111,7 @@ const fn backend(format: Format) -> &'static str {
 
 /// Whether a MatrixOne of this version has backend DISK-V2, and comes with a configuration that uses it: since 4.2.
 fn has_disk_v2(version: &str) -> bool {
-    Version::parse(&format!("MatrixOne-{version}")).is_some_and(|version| version >= Version::new(4, 2, 0))
+    Version::of_release(version).is_some_and(|version| version >= Version::new(4, 2, 0))
 }
 
 fn count(objects: Option<i64>) -> i64 {

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     cli::with_underscores,
-    store::framing::{Deframer, Framer},
+    store::framing::{self, Framer},
     task::Choice,
     worker::{Reporter, Untold},
 };
@@ -320,9 +320,7 @@ async fn folders_made_without_us_are_restored() {
         assert_eq!(Some(content), original.as_ref(), "{name}");
     }
     assert_eq!(objects.count(), 121);
-    let mut deframer = Deframer::default();
-    let mut ids = deframer.push(&home["mo-data/local/hk_data"]).unwrap().to_vec();
-    ids.extend_from_slice(&deframer.finish().unwrap());
+    let ids = framing::deframed(&home["mo-data/local/hk_data"]).unwrap();
     assert_eq!(ids, fs::read(room.path("backups/incr/hakeeper/hk_data")).unwrap());
     assert!(room.run(&format!("{chain} {dn}")).await.unwrap().0.already_restored.is_some());
     // It does not start where framed files lie in a folder that it would read raw.

@@ -12,7 +12,7 @@ impl Proof<'_> {
     /// that is said.
     pub(super) fn is_new_enough(&self, version: &str, findings: &mut Findings) -> Result<(), Failure> {
         let told = self.task.restored.server_version.as_deref();
-        let before = told.and_then(|before| Version::parse(&format!("MatrixOne-{before}")));
+        let before = told.and_then(Version::of_release);
         match (before, Version::parse(version)) {
             (Some(before), Some(now)) if now < before => {
                 let detail = format!("the new MatrixOne is {now}, and {before} was backed up");

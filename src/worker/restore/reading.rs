@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::Reason,
     plan::{Catalog, Digest, Framing, restored},
+    sql::Version,
     store::{
         self, Key, Objects, Tag, catalog,
         presence::{self, Presence, of_list},
@@ -99,7 +100,7 @@ impl Reading<'_> {
             Bytes::Listed(catalog) => merged::of_listed(self.source, catalog).await,
             Bytes::Foreign(foreign) => {
                 let Some(last) = foreign.last() else { return Ok(None) };
-                let look = Look::at(merged::version(last.server_version.as_deref()));
+                let look = Look::at(last.server_version.as_deref().and_then(Version::of_release));
                 folder::files(self.source, &last.path).merged(last.framing, look).await
             }
         };

@@ -107,6 +107,6 @@ async fn who_restores_4_2_by_default_is_told_where_its_own_configuration_looks()
         let (_, said) = room.run(&format!("--backup_path @/backups/full {TO}")).await.unwrap();
         assert_eq!(said.contains("looks in ./mo-data/shared2"), told, "{said}");
         let object = room.home().into_iter().find(|(name, _)| name.starts_with("mo-data/shared/")).unwrap().1;
-        assert!(Deframer::default().push(&object).is_ok(), "framed, whatever it was");
+        assert!(framing::Deframer::default().push(&object).is_ok(), "framed, whatever it was");
     }
 }
