@@ -1,8 +1,11 @@
 //! The command line against a real MatrixOne: what people type for `mo_br` today, word for word, in which only the name of
 //! the program and what belongs to a host (paths, ports) is another one.
 
+mod in_a_row;
 mod merged;
 mod shell;
+
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
@@ -13,6 +16,9 @@ use crate::harness::trial::{Need, Test};
 use crate::test;
 use shell::{Row, Shell};
 
+/// Sixty servers start one after the other.
+const HOUR: Duration = Duration::from_secs(3600);
+
 pub fn tests() -> Vec<Test> {
     vec![
         test!(the_guide_to_full_backups),
@@ -20,6 +26,11 @@ pub fn tests() -> Vec<Test> {
         test!(the_reference),
         test!(the_reference_with_a_bucket),
         test!(merged::a_backup_among_merges_has_every_table).needs(Need::Sweep),
+        test!(in_a_row::twelve_backups_in_a_row_start),
+        test!(in_a_row::sixty_backups_of_a_quiet_server_start).needs(Need::Sweep).within(HOUR),
+        test!(in_a_row::sixty_backups_with_global_checkpoints_start).needs(Need::Sweep).within(HOUR),
+        test!(in_a_row::sixty_backups_under_a_writer_start).needs(Need::Sweep).within(HOUR),
+        test!(in_a_row::sixty_backups_under_a_writer_with_global_checkpoints_start).needs(Need::Sweep).within(HOUR),
     ]
 }
 

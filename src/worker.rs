@@ -30,6 +30,7 @@ mod run;
 mod sequence;
 mod server_files;
 mod soon;
+mod start;
 mod statement;
 mod take;
 mod trouble;

@@ -12,6 +12,10 @@ use uuid::Uuid;
 
 use super::{Contents, Version, framing};
 
+#[path = "../../tests/fixtures/checkpoint.rs"]
+#[allow(dead_code, reason = "other tests make more")]
+mod made;
+
 /// A file of a backup, in the order the server writes them.
 #[derive(Clone, Debug)]
 pub struct File {
@@ -182,8 +186,10 @@ impl History {
             }
             Kind::Small { entries, .. } => {
                 let mut entries = entries.clone();
-                let checkpoint = self.object(clock, "0-0", 2500);
-                let meta = self.content(format!("ckp/meta_{clock}-1_{clock}-2.ckp"), &format!("{clock}-1"), 700);
+                let name = object_name(clock);
+                let list = made::list(&[(0, clock.cast_signed(), 2, 13, &name)]);
+                let meta = self.stored(format!("ckp/meta_{clock}-1_{clock}-2.ckp"), &format!("{clock}-1"), list);
+                let checkpoint = self.stored(name, "0-0", made::checkpoint(&[]));
                 entries.extend([checkpoint, Entry { sha256: String::new(), ..meta }]);
                 Moment { point: clock, entries, hakeeper: self.hakeeper.clone() }
             }
@@ -205,15 +211,14 @@ impl History {
     }
 
     fn object(&mut self, clock: u64, stamp: &str, size: usize) -> Entry {
-        let ms = clock / 1_000_000;
-        let name = format!("{:08x}-{:04x}-7000-8000-{:012x}_00000", ms >> 16, ms & 0xffff, clock % (1 << 48));
-        self.content(name, stamp, size)
+        let name = object_name(clock);
+        let content = Sha256::digest(&name).iter().copied().cycle().take(size).collect();
+        self.stored(name, stamp, content)
     }
 
-    fn content(&mut self, path: String, stamp: &str, size: usize) -> Entry {
-        let content: Vec<u8> = Sha256::digest(&path).iter().copied().cycle().take(size).collect();
-        let entry =
-            Entry { size: size as u64, sha256: hex(&content), copied: true, stamp: stamp.into(), path: path.clone() };
+    fn stored(&mut self, path: String, stamp: &str, content: Vec<u8>) -> Entry {
+        let (size, sha256) = (content.len() as u64, hex(&content));
+        let entry = Entry { size, sha256, copied: true, stamp: stamp.into(), path: path.clone() };
         self.contents.insert(path, content);
         entry
     }
@@ -244,6 +249,11 @@ impl History {
         }
         text
     }
+}
+
+fn object_name(clock: u64) -> String {
+    let ms = clock / 1_000_000;
+    format!("{:08x}-{:04x}-7000-8000-{:012x}_00000", ms >> 16, ms & 0xffff, clock % (1 << 48))
 }
 
 /// Recorded files of one backup.

@@ -267,9 +267,15 @@ reasons! {
     BackupIncomplete passing
         "What MatrixOne left behind is not a whole backup."
         "The message says what is missing. A Backup is taken again in a fresh place; a Restore needs another backup."
+    BackupSentAgain passing
+        "What a BACKUP statement left was not whole, so it was removed, and the statement was sent again. The backup that was kept is whole."
+        "No action needed. The message says what was wrong."
+    CheckpointsNotChecked passing
+        "Whether MatrixOne starts on the backup could not be seen: its checkpoints are in a form that is not known, or too large."
+        "Prove the backup by restoring it. The message names the file; a newer version of this program may be able to read it."
     TablesLost passing
-        "MatrixOne merged objects just as BACKUP took its checkpoint. Before 2.0 it then writes a backup in which the merged tables lack rows, are empty or cannot be read, and says nothing."
-        "Tables that are not named are right. Take a Backup at a quieter hour, or pause merging meanwhile: `select mo_ctl('dn','inspect','policy -r 0 -m 0')`, and `select mo_ctl('dn','inspect','policy')` sets the defaults again. MatrixOne 2.0 and newer do not have this fault."
+        "The backup lacks rows of the tables that the message names. MatrixOne before 2.0 writes such a backup when it merges objects just as BACKUP takes its checkpoint; up to 4.1.4 it leaves out objects that are gone. It says nothing."
+        "Tables that are not named are right. Take a Backup at a quieter hour. Before 2.0 pause merging meanwhile: `select mo_ctl('dn','inspect','policy -r 0 -m 0')`, and `select mo_ctl('dn','inspect','policy')` sets the defaults again."
     TablesNotChecked passing
         "MatrixOne before 2.0 can lose tables in a backup, and whether it has could not be seen."
         "Prove the backup by restoring it, or upgrade MatrixOne."

@@ -99,6 +99,11 @@ impl Chain {
         (count, first)
     }
 
+    /// The paths of all rows, ascending.
+    pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
+        self.list.ids().map(|id| self.list.path(id))
+    }
+
     /// All rows whose folder is known, ascending by path.
     pub fn links(&self) -> impl Iterator<Item = Link> + '_ {
         self.list.ids().filter_map(|id| {

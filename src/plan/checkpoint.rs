@@ -9,10 +9,18 @@
 //! The list of a global checkpoint that was taken while BACKUP copied is copied too, up to 3.0.4. It ends after that of BACKUP,
 //! so it counts, and what it names was not copied: a restored MatrixOne ends at once (seen on v1.2.4; src: pkg/backup/tae.go).
 
+mod lists;
+mod needed;
 mod object;
+mod rows;
 mod vector;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use lists::{Entry, Form, Newest as NewestLists, entries, replayed};
+pub use needed::{Missing, Names, Needed};
+pub use object::Extent;
+pub use rows::{ALTOGETHER, HEAD, Kinds, block, columns, description, parts};
 
 use super::Timestamp;
 use object::{Block, Object};
@@ -39,9 +47,9 @@ const PARTS: usize = 8;
 const RANGES: usize = 1 << 17;
 const ROWS: usize = 1 << 20;
 
-/// Something that is not in the form in which releases before 2.0 write it.
+/// Something that is in none of the forms that are known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is not in the form of MatrixOne before 2.0: {0}")]
+#[error("it is not in a form of MatrixOne 1.2, 3.0 or 4.2: {0}")]
 pub struct Unreadable(&'static str);
 
 /// What a list of checkpoints spans, from its name, `meta_<start>_<end>.ckp`.
@@ -237,13 +245,18 @@ impl Place {
     const RANGE: usize = Self::LEN + 16;
 
     fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        Ok(Self { file: Self::name(text)?, block: Bytes(text).u16(Self::BLOCK)? })
+    }
+
+    /// The name alone.
+    fn name(text: &[u8]) -> Result<String, Unreadable> {
         let name = text.get(Self::NAME..Self::NAME + Self::NAME_LEN).ok_or(Unreadable("a place that is cut"))?;
         let name = std::str::from_utf8(name).map_err(|_| Unreadable("a name that is no text"))?;
         // It becomes a part of a key.
         if !name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-' || b == b'_') {
             return Err(Unreadable("a name that is none of an object"));
         }
-        Ok(Self { file: name.to_owned(), block: Bytes(text).u16(Self::BLOCK)? })
+        Ok(name.to_owned())
     }
 
     fn range(table: u64, text: &[u8]) -> Result<Range, Unreadable> {

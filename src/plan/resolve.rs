@@ -197,6 +197,11 @@ impl Resolved {
         self.list.memory()
     }
 
+    /// The paths of all rows, ascending.
+    pub fn paths(&self) -> impl Iterator<Item = String> + '_ {
+        self.list.ids().map(|id| self.list.path(id))
+    }
+
     /// What lies in the backup's own folder, ascending by path.
     pub fn copied(&self) -> impl Iterator<Item = CopiedRow> + '_ {
         self.list.ids().filter_map(|id| {

@@ -76,7 +76,7 @@ async fn warnings(attempt: &Attempt<'_>, catalog: &Catalog, findings: &mut Findi
     }
     let looked = merged::of_listed(&*attempt.ports.repository, catalog).await;
     // A worker of an earlier release did not look, or it could not be seen.
-    if let Some(lost) = looked.map_err(|e| attempt.store_failure(&e))?.lost(findings) {
+    if let Some(lost) = looked.map_err(|e| attempt.repository_failure(&e))?.lost(findings) {
         findings.warn(lost.reason, lost.why);
     }
     let marker = attempt.marker().await?;

@@ -1,38 +1,35 @@
-//! Whether a BACKUP of MatrixOne before 3.0.5 has lost something: see [`crate::plan::checkpoint`].
+//! Whether a BACKUP has lost something though every file is as MatrixOne wrote it: see [`crate::plan::checkpoint`].
 
 use std::collections::BTreeSet;
-
-use futures::TryStreamExt as _;
 
 use super::{
     Failure,
     report::Findings,
+    restore::Foreign,
     server_files::{Flaw, ServerFiles},
 };
 use crate::{
     api::Reason,
     plan::{
         Catalog, Framing,
-        checkpoint::{self, Checkpoint, FOLDER, Newest, Span, Unreadable},
+        checkpoint::{self, Checkpoint, FOLDER, Newest, NewestLists, Span, Unreadable},
+        resolve::Resolved,
     },
     sql::Version,
-    store::{self, Key, Objects, Prefix, Problem},
+    store::{self, Key, Objects, Problem, catalog},
 };
 
 /// Largest file of a checkpoint that is read, in bytes as it is stored.
-const LARGEST: u64 = 16 << 20;
+pub(super) const LARGEST: u64 = 16 << 20;
 /// Tables that are named.
 const NAMED: usize = 20;
 
-/// What a backup's checkpoint says of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Merged {
-    /// Nothing is lost.
-    Whole,
-    /// Something is.
-    Lost(Lost),
-    /// It could not be read, and why.
-    Unknown(String),
+/// What the checkpoints of a backup say about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Merged {
+    lost: Option<Lost>,
+    /// What could not be seen, and why.
+    unknown: Vec<(Reason, String)>,
 }
 
 /// What is lost, though every file is what MatrixOne has written.
@@ -45,17 +42,22 @@ pub(super) struct Lost {
 }
 
 impl Merged {
-    /// What is lost; where that could not be seen it is a finding.
+    /// What is lost; what could not be seen is a finding.
     pub(super) fn lost(self, findings: &mut Findings) -> Option<Lost> {
-        match self {
-            Self::Whole => None,
-            Self::Lost(lost) => Some(lost),
-            Self::Unknown(why) => {
-                let message = format!("whether MatrixOne has lost tables in this backup could not be seen: {why}");
-                findings.warn(Reason::TablesNotChecked, message);
-                None
-            }
+        if self.lost.is_none() {
+            self.unknown.into_iter().for_each(|(reason, why)| findings.warn(reason, why));
         }
+        self.lost
+    }
+
+    fn tables_unknown(&mut self, why: &str) {
+        let why = format!("whether MatrixOne has lost tables in this backup could not be seen: {why}");
+        self.unknown.push((Reason::TablesNotChecked, why));
+    }
+
+    fn start_unknown(&mut self, why: &str) {
+        let why = format!("whether a MatrixOne starts on this backup could not be seen: {why}");
+        self.unknown.push((Reason::CheckpointsNotChecked, why));
     }
 }
 
@@ -65,9 +67,11 @@ impl From<Lost> for Failure {
     }
 }
 
-/// How close a backup is looked at.
+/// How a backup is looked at besides what a server reads at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
+    /// Not at all.
+    Start,
     /// Which list of checkpoints counts, by its name.
     Lists,
     /// BACKUP's own checkpoint too.
@@ -76,53 +80,96 @@ pub(super) enum Look {
 
 impl Look {
     /// As a server of this version makes it necessary; one that is not known can be any.
-    pub(super) fn at(version: Option<Version>) -> Option<Self> {
+    pub(super) fn at(version: Option<Version>) -> Self {
         match version {
-            None => Some(Self::Contents),
-            Some(version) if version.loses_merged_tables() => Some(Self::Contents),
-            Some(version) => version.takes_later_checkpoints().then_some(Self::Lists),
+            None => Self::Contents,
+            Some(version) if version.loses_merged_tables() => Self::Contents,
+            Some(version) if version.takes_later_checkpoints() => Self::Lists,
+            Some(_) => Self::Start,
         }
+    }
+}
+
+/// Where the paths of a backup stand.
+pub(super) enum Paths<'a> {
+    /// In a list that was just read.
+    Resolved(&'a Resolved),
+    /// In the entry list of a backup of this repository.
+    Listed(&'a dyn Objects, &'a Catalog),
+    /// In the list of a folder made without us.
+    Foreign(&'a Foreign),
+}
+
+impl Paths<'_> {
+    /// Shows every path. The list's digest is compared at its end.
+    async fn each(&self, mut take: impl FnMut(&str) + Send) -> Result<(), store::Failure> {
+        match self {
+            Self::Resolved(resolved) => resolved.paths().for_each(|path| take(&path)),
+            Self::Foreign(foreign) => foreign.paths().for_each(|path| take(&path)),
+            Self::Listed(repository, catalog) => {
+                let mut entries = catalog::entries(*repository, catalog).await?;
+                while let Some(entry) = entries.next().await? {
+                    take(&entry.path);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 /// Looks at a backup of a repository.
-pub(super) async fn of_listed(repository: &dyn Objects, catalog: &Catalog) -> Result<Merged, store::Error> {
+pub(super) async fn of_listed(repository: &dyn Objects, catalog: &Catalog) -> Result<Merged, store::Failure> {
     // What BACKUP itself has written lies in the first source.
-    let Some(own) = catalog.sources.first() else { return Ok(Merged::Unknown("it has no sources".into())) };
+    let Some(own) = catalog.sources.first() else {
+        let mut merged = Merged::default();
+        merged.start_unknown("it has no sources");
+        return Ok(merged);
+    };
     let key = |path: &str| Key::object(own.backup, own.attempt, path);
     let look = Look::at(Version::of_release(&catalog.cluster.matrixone));
-    ServerFiles { objects: repository, key }.merged(own.framing, look).await
+    let paths = Paths::Listed(repository, catalog);
+    ServerFiles { objects: repository, key }.merged(own.framing, look, paths).await
 }
 
 impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
-    /// Looks at the checkpoints in a finished folder.
-    pub(super) async fn merged(&self, framed: Framing, look: Option<Look>) -> Result<Merged, store::Error> {
-        let Some(look) = look else { return Ok(Merged::Whole) };
-        match self.judged(framed, look).await {
-            Ok(lost) => Ok(lost.map_or(Merged::Whole, Merged::Lost)),
-            Err(Trouble::Store(e)) => Err(e),
-            Err(Trouble::Unknown(_)) if look == Look::Lists => Ok(Merged::Whole),
-            Err(Trouble::Unknown(why)) => Ok(Merged::Unknown(why)),
+    /// Looks at the checkpoints in a finished folder of a backup with these paths.
+    pub(super) async fn merged(&self, framed: Framing, look: Look, paths: Paths<'_>) -> Result<Merged, store::Failure> {
+        let mut merged = Merged::default();
+        let newest = match self.newest_lists().await {
+            Ok(newest) => newest,
+            Err(trouble) => {
+                merged.start_unknown(&trouble.unknown()?);
+                return Ok(merged);
+            }
+        };
+        match self.judged(framed, look, &newest).await {
+            Ok(Some(lost)) => return Ok(Merged { lost: Some(lost), unknown: Vec::new() }),
+            Ok(None) => {}
+            Err(trouble) => merged.tables_unknown(&trouble.unknown()?),
         }
+        match self.start(&newest, framed).await {
+            Ok(mut start) => {
+                paths.each(|path| start.has(path)).await?;
+                match start.missing() {
+                    Ok(lost) => merged.lost = lost,
+                    Err(why) => merged.start_unknown(&why),
+                }
+            }
+            Err(trouble) => merged.start_unknown(&trouble.unknown()?),
+        }
+        Ok(merged)
     }
 
-    async fn judged(&self, framed: Framing, look: Look) -> Result<Option<Lost>, Trouble> {
-        let below = Prefix::placed((self.key)(FOLDER).as_str());
-        let mut newest: Option<(Span, String)> = None;
-        let mut lists = self.objects.list(&below);
-        while let Some(found) = lists.try_next().await.map_err(Trouble::of)? {
-            let name = found.key.below(&below).unwrap_or_default();
-            if let Some(span) = Span::parse(name).filter(|span| newest.as_ref().is_none_or(|(n, _)| n.end < span.end)) {
-                newest = Some((span, name.to_owned()));
-            }
-        }
-        let (span, newest) = newest.ok_or_else(|| Trouble::Unknown(format!("{below} has no list of checkpoints")))?;
+    /// What releases before 3.0.5 lose.
+    async fn judged(&self, framed: Framing, look: Look, newest: &NewestLists) -> Result<Option<Lost>, Trouble> {
+        let last = newest.last.first().filter(|_| look != Look::Start);
+        let Some((last, span)) = last.and_then(|last| Some((last, Span::parse(last)?))) else { return Ok(None) };
         if span.is_global() {
-            return Ok(Some(without_its_checkpoint(&newest)));
+            return Ok(Some(without_its_checkpoint(last)));
         }
         match look {
-            Look::Lists => Ok(None),
-            Look::Contents => self.read(framed, &newest).await,
+            Look::Start | Look::Lists => Ok(None),
+            Look::Contents => self.read(framed, last).await,
         }
     }
 
@@ -146,12 +193,12 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
         Ok((!tables.is_empty()).then(|| of_tables(&tables)))
     }
 
-    fn unreadable(&self, path: &str, why: &Unreadable) -> Trouble {
+    pub(super) fn unreadable(&self, path: &str, why: &Unreadable) -> Trouble {
         Trouble::Unknown(format!("{}: {why}", (self.key)(path)))
     }
 
     /// What is missing or broken is for those to tell who look at every object.
-    async fn content(&self, path: &str, framed: Framing) -> Result<Vec<u8>, Trouble> {
+    pub(super) async fn content(&self, path: &str, framed: Framing) -> Result<Vec<u8>, Trouble> {
         let read = self.whole(path, framed, LARGEST).await;
         read.map_err(|flaw| match flaw {
             Flaw::Store(e) => Trouble::of(e),
@@ -165,13 +212,21 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
 }
 
 /// Why nothing can be said.
-enum Trouble {
+pub(super) enum Trouble {
     Store(store::Error),
     Unknown(String),
 }
 
 impl Trouble {
-    fn of(error: store::Error) -> Self {
+    /// Why nothing can be said, unless the store is the trouble.
+    fn unknown(self) -> Result<String, store::Failure> {
+        match self {
+            Self::Store(error) => Err(error.into()),
+            Self::Unknown(why) => Ok(why),
+        }
+    }
+
+    pub(super) fn of(error: store::Error) -> Self {
         let damage = matches!(error.problem, Problem::Missing | Problem::Corrupted) && !error.temporary;
         if damage { Self::Unknown(error.to_string()) } else { Self::Store(error) }
     }

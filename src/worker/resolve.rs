@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use super::{
     Failure, Place,
     backup::Attempt,
-    merged::{Look, Merged},
+    merged::{Look, Merged, Paths},
     server_files::{Flaw, HK_DATA, ServerFiles},
     trouble::Trouble,
 };
@@ -86,9 +86,11 @@ impl Folder<'_> {
         Ok(Left { framing, sum, resolved, files })
     }
 
-    /// Whether a server of this version has lost something in it.
-    pub(super) async fn merged(&self, version: Version, framing: Framing) -> Result<Merged, Failure> {
-        self.server_files().merged(framing, Look::at(Some(version))).await.map_err(|e| self.failed(&e))
+    /// Whether a server of this version has lost something in what it left.
+    pub(super) async fn merged(&self, version: Version, left: &Left) -> Result<Merged, Failure> {
+        let (look, paths) = (Look::at(Some(version)), Paths::Resolved(&left.resolved));
+        let merged = self.server_files().merged(left.framing, look, paths).await;
+        merged.map_err(|e| Failure::of_repository(self.place, &e))
     }
 
     fn server_files(&self) -> ServerFiles<'_, impl Fn(&str) -> Key + Sync> {

@@ -30,6 +30,16 @@ const TIMES: u32 = 4;
 /// The pause before the next time: MatrixOne 1.2 looks every five seconds for something to merge.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Says what the BACKUPs before the last one left.
+fn sent_again(before: &[String], findings: &mut Findings) {
+    if !before.is_empty() {
+        let times = before.len() + 1;
+        let message =
+            format!("BACKUP was sent {times} times, for what it left before was not whole: {}", before.join("; "));
+        findings.warn(Reason::BackupSentAgain, message);
+    }
+}
+
 impl Attempt<'_> {
     /// Takes a backup into this folder, on this base.
     pub(super) async fn take(
@@ -82,7 +92,7 @@ impl Attempt<'_> {
     ) -> Result<(Sequence, Left), Trouble> {
         let Self { task, ports, watch, .. } = self;
         let prefix = Prefix::attempt(task.id, folder.dir);
-        let mut time = 1;
+        let (mut time, mut before) = (1, Vec::new());
         loop {
             let sequence = sequence::run(
                 &ports.server,
@@ -96,10 +106,16 @@ impl Attempt<'_> {
             watch.step("reading the list");
             watch.race(self.finished(folder, sequence.ended)).await??;
             let left = watch.race(folder.resolve(base)).await??;
-            let merged = watch.race(folder.merged(ground.facts.version, left.framing)).await??;
-            let Some(lost) = merged.lost(findings) else { return Ok((sequence, left)) };
+            let merged = watch.race(folder.merged(ground.facts.version, &left)).await??;
+            let Some(lost) = merged.lost(findings) else {
+                sent_again(&before, findings);
+                return Ok((sequence, left));
+            };
             tracing::warn!(time, lost = lost.why, "what BACKUP left is not whole");
-            let sent = |why: &str| Failure::from(Lost { why: format!("{}; BACKUP was sent {why}", lost.why), ..lost });
+            let sent = |why: &str| {
+                let why = format!("{}; BACKUP was sent {why}", lost.why);
+                Failure::from(Lost { why, reason: lost.reason })
+            };
             if time == TIMES {
                 return Err(sent(&format!("{TIMES} times")).into());
             }
@@ -112,6 +128,7 @@ impl Attempt<'_> {
                 sent(&format!("{time} times, and {prefix} could not be emptied for another: {why} {at}"))
             })?;
             watch.race(tokio::time::sleep(PAUSE)).await?;
+            before.push(lost.why);
             time += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! Backups of v1.2.4 in which tables are lost, because their objects were merged while BACKUP took its checkpoint.
+//! Backups that MatrixOne calls good and that are not: tables are lost, or no server starts on them.
 
 use mo_backup::{
     api::{Format, Outcome, Reason},
@@ -12,7 +12,7 @@ use rstest::rstest;
 use super::{
     check::run,
     foreign::{self, FOLDERS, files},
-    repository::{Tree, own, repository, take},
+    repository::{Tree, made, own, repository, take},
     rig::Rig,
 };
 
@@ -20,7 +20,7 @@ const TABLES: &str = "rel_id 272537, 272538, 272539, 272540 (in mo_catalog.mo_ta
 
 /// The files of a checkpoint: path below the folder, and stored bytes.
 fn recorded(name: &str) -> Vec<(String, Vec<u8>)> {
-    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/merged").join(name))
+    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
 }
 
 /// A folder that a BACKUP statement made, with this checkpoint.
@@ -48,8 +48,8 @@ async fn listed(version: &str, checkpoint: &str) -> (Rig, Choice) {
 }
 
 #[rstest]
-#[case::folder(folder(FOLDERS[1], "gone").await)]
-#[case::listed(listed("v1.2.4", "gone").await)]
+#[case::folder(folder(FOLDERS[1], "merged/gone").await)]
+#[case::listed(listed("v1.2.4", "merged/gone").await)]
 #[tokio::test(start_paused = true)]
 async fn lost_tables_are_damage_and_a_restore_says_so(#[case] (rig, choice): (Rig, Choice)) {
     for depth in [Depth::Presence, Depth::Content] {
@@ -65,29 +65,56 @@ async fn lost_tables_are_damage_and_a_restore_says_so(#[case] (rig, choice): (Ri
     assert_eq!(said, [(Reason::TablesLost.as_str(), true)]);
 }
 
+const LIST: &str = "meta_0-0_1795303717766132420-1.ckp";
+const MISSING: &str = "01a22ee4-5ad6-7190-b178-461f481db37f_00000";
+
 #[rstest]
-#[case::folder(folder(FOLDERS[1], "later").await)]
-#[case::listed(listed("v1.2.4", "later").await)]
-#[case::of_a_newer_server(listed("v3.0.4", "later").await)]
+#[case::folder(folder(FOLDERS[1], "merged/later").await, LIST)]
+#[case::listed(listed("v1.2.4", "merged/later").await, LIST)]
+#[case::of_a_newer_server(listed("v3.0.4", "merged/later").await, LIST)]
+#[case::overtaken_folder(folder(FOLDERS[1], "checkpoints/bad").await, MISSING)]
+#[case::overtaken(listed("v4.2.0", "checkpoints/bad").await, MISSING)]
+#[case::overtaken_earlier(listed("v3.0.18", "checkpoints/bad").await, MISSING)]
+#[case::of_a_server_that_is_not_known(listed("somewhat new", "checkpoints/bad").await, MISSING)]
 #[tokio::test(start_paused = true)]
-async fn what_no_matrixone_starts_on_is_refused(#[case] (rig, choice): (Rig, Choice)) {
-    let checked = run(&rig, choice.clone(), Depth::Presence).await.unwrap();
-    assert!(
-        checked.lost.as_ref().is_some_and(|lost| lost.contains("meta_0-0_1795303717766132420-1.ckp")),
-        "{checked:?}"
-    );
+async fn what_no_matrixone_starts_on_is_refused(#[case] (rig, choice): (Rig, Choice), #[case] named: &str) {
+    for depth in [Depth::Presence, Depth::Content] {
+        let checked = run(&rig, choice.clone(), depth).await.unwrap();
+        assert!(checked.lost.as_ref().is_some_and(|lost| lost.contains(named)), "{checked:?}");
+    }
     let report = rig.run(&rig.task(choice)).await;
     assert_eq!((report.said.outcome, report.said.retryable), (Outcome::Failed, false), "{report:#?}");
     assert_eq!(report.said.reason.as_deref(), Some(Reason::BackupIncomplete.as_str()));
     assert!(report.said.message.is_some_and(|m| m.contains("does not start")) && rig.target.keys().is_empty());
 }
 
-#[rstest]
-#[case::of_an_earlier_folder(folder(FOLDERS[0], "gone").await)]
-#[case::of_a_newer_server(listed("v2.0.0", "gone").await)]
-#[case::of_a_server_that_leaves_it_out(listed("v3.0.5", "later").await)]
+/// An object of a table that its checkpoints name and its list does not.
 #[tokio::test(start_paused = true)]
-async fn what_does_not_concern_a_backup_is_not_said(#[case] (rig, choice): (Rig, Choice)) {
+async fn tables_without_their_objects_are_said_and_the_rest_is_restored() {
+    let rig = Rig::new(Framing::Raw, Format::Raw).await;
+    let (source, id) = repository();
+    let mut tree: Tree = own(1);
+    let [list, own, part] = ["ckp/meta_3-0_4-0.ckp", CHECKPOINT, PART].map(|name| format!("tae/{name}"));
+    tree.insert(list, made::list(&[(3, 4, 2, 13, CHECKPOINT)]));
+    tree.insert(own, made::checkpoint(&[PART]));
+    tree.insert(part, made::part(&[&[(ABSENT, 272_600, false, false)]]));
+    let catalog = take(&source, id, (1_795_220_000, Framing::Raw), &tree, None).await;
+    source.set(&format!("catalog/{}.json", catalog.id), serde_json::to_vec(&catalog).unwrap());
+    let rig = Rig { source, ..rig };
+    let checked = run(&rig, Choice::Id(catalog.id), Depth::Presence).await.unwrap();
+    assert!(checked.lost.is_some_and(|lost| lost.contains(ABSENT) && lost.contains("rel_id 272600")));
+    let report = rig.run(&rig.task(Choice::Id(catalog.id))).await;
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(report.warnings.iter().map(|w| &*w.reason).collect::<Vec<_>>(), [Reason::TablesLost.as_str()]);
+}
+
+const CHECKPOINT: &str = "01a1fb9e-18cd-70d1-b5d7-3c2397918801_00000";
+const PART: &str = "01a1fb9e-18cd-70d1-b5d7-3c2397918802_00000";
+const ABSENT: &str = "01a1fb9e-18cd-70d1-b5d7-3c2397918803_00000";
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_concern_a_backup_is_not_said() {
+    let (rig, choice) = folder(FOLDERS[0], "merged/gone").await;
     let checked = run(&rig, choice.clone(), Depth::Content).await.unwrap();
     assert_eq!((checked.lost, checked.warnings.len()), (None, 0));
     assert_eq!(rig.run(&rig.task(choice)).await.warnings.len(), 0);
@@ -103,6 +130,7 @@ async fn what_could_not_be_seen_is_said() {
         rig.source.set(&newest, content);
         let checked = run(&rig, choice.clone(), Depth::Presence).await.unwrap();
         let said: Vec<_> = checked.warnings.iter().map(|w| (w.reason.as_str(), w.message.contains(&newest))).collect();
-        assert_eq!(said, [(Reason::TablesNotChecked.as_str(), true)], "{checked:?}");
+        let reasons = [Reason::TablesNotChecked, Reason::CheckpointsNotChecked];
+        assert_eq!(said, reasons.map(|reason| (reason.as_str(), true)), "{checked:?}");
     }
 }

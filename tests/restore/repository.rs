@@ -20,6 +20,10 @@ use uuid::Uuid;
 
 use super::sample::{DIR, blank};
 
+#[path = "../fixtures/checkpoint.rs"]
+#[allow(dead_code, reason = "other tests make more")]
+pub mod made;
+
 /// Paths and contents of a backup's own folder.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
@@ -35,8 +39,10 @@ pub fn name(n: u8) -> String {
 /// What every backup has of its own: checkpoints, ids, and words about itself.
 pub fn own(at: u8) -> Tree {
     let small = |path: &str, size| (path.to_owned(), content(at, size));
+    let checkpoint = format!("01a1fb9e-18cd-70d1-b5d7-3c23979187{at:02x}_00000");
     Tree::from([
-        small(&format!("tae/ckp/meta_0-0_{at}-1.ckp"), 300),
+        (format!("tae/ckp/meta_0-0_{at}-1.ckp"), made::list(&[(0, at.into(), 2, 13, &checkpoint)])),
+        (format!("tae/{checkpoint}"), made::checkpoint(&[])),
         small(&format!("tae/gc/gc_{at}.ckp"), 17),
         small("tae/tae_list", 500),
         small("tae/tae_sum", 50),

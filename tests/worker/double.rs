@@ -46,6 +46,7 @@ struct State {
     mumbling: bool,
     rewound: bool,
     merging: u32,
+    overtaken: u32,
     garbling: bool,
 }
 
@@ -77,6 +78,7 @@ impl Double {
             mumbling: false,
             rewound: false,
             merging: 0,
+            overtaken: 0,
             garbling: false,
         })))
     }
@@ -137,6 +139,11 @@ impl Double {
     /// In so many BACKUPs objects are merged at the wrong moment.
     pub fn merge(&self, times: u32) {
         self.state().merging = times;
+    }
+
+    /// In so many BACKUPs a global checkpoint begins at the wrong moment.
+    pub fn overtake(&self, times: u32) {
+        self.state().overtaken = times;
     }
 
     /// Its checkpoints cannot be read.
@@ -372,16 +379,19 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
     if state.unshared {
         return;
     }
-    let checkpoint = match state.version {
-        "v1.2.4" if state.merging > 0 => Some("merged/gone"),
-        "v1.2.4" if !state.garbling => Some("samples/v1.2.4/full"),
-        _ => None,
+    let checkpoints = match state.version {
+        _ if state.garbling => tree::Checkpoints::Garbled,
+        _ if state.overtaken > 0 => tree::Checkpoints::Unbootable,
+        "v1.2.4" if state.merging > 0 => tree::Checkpoints::Merged,
+        "v1.2.4" => tree::Checkpoints::WholeOld,
+        _ => tree::Checkpoints::Whole,
     };
     if files == usize::MAX {
         state.merging = state.merging.saturating_sub(1);
+        state.overtaken = state.overtaken.saturating_sub(1);
     }
     let (framed, exact, rewound) = (state.framed, state.version >= "v4.2", state.rewound);
-    let habits = tree::Habits { framed, exact, rewound, checkpoint };
+    let habits = tree::Habits { framed, exact, rewound, checkpoints };
     for (path, bytes) in tree::files(full, state.clock, habits).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
         if !state.target.has(&key) {

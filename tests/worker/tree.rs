@@ -1,5 +1,5 @@
 //! What MatrixOne leaves behind, made small: eight objects, a checkpoint, a file of the garbage collection, and the files
-//! around them. The checkpoint of v1.2.4 is a recorded one.
+//! around them. Some checkpoints are recorded ones.
 
 use std::path::Path;
 
@@ -9,6 +9,10 @@ use mo_backup::{
     store::framing,
 };
 use sha2::{Digest as _, Sha256};
+
+#[path = "../fixtures/checkpoint.rs"]
+#[allow(dead_code, reason = "other tests make more")]
+mod made;
 
 /// The file that names one of a standalone server's own, as `mo_meta` names it below `config/`.
 pub const CONFIG: &str = "cn.toml_01a1fb9e-2560-7b91-9479-9d72d684aabd";
@@ -22,13 +26,62 @@ pub struct Habits {
     pub exact: bool,
     /// What it does not copy has names that no base knows.
     pub rewound: bool,
-    /// The folder of fixtures with its checkpoint; without one nobody can read it.
-    pub checkpoint: Option<&'static str>,
+    /// What its checkpoints are.
+    pub checkpoints: Checkpoints,
+}
+
+/// What the checkpoints of a backup are.
+#[derive(Clone, Copy)]
+pub enum Checkpoints {
+    /// Nobody can read them.
+    Garbled,
+    /// Right ones in the form of 3.0 and 4.2.
+    Whole,
+    /// Right ones in the form of 1.2.
+    WholeOld,
+    /// Recorded ones that have lost tables.
+    Merged,
+    /// Recorded ones that no server starts on.
+    Unbootable,
+}
+
+impl Checkpoints {
+    /// Their files, paths below `tae/`.
+    fn files(self, at: i64) -> Vec<(String, Vec<u8>)> {
+        let list = format!("ckp/meta_{at}-1_{at}-2.ckp");
+        let own = format!("{}_00000", uuid::Uuid::from_u128(at.unsigned_abs().into()));
+        match self {
+            Self::Garbled => vec![(list, vec![b'c'; 300])],
+            Self::Whole => vec![(list, made::list(&[(at - 1, at, 2, 13, &own)])), (own, made::checkpoint(&[]))],
+            Self::WholeOld => {
+                let (_, objects) = recorded("samples/v1.2.4/full");
+                let content = made::list(&[(at - 1, at, 2, 11, &objects[0].0)]);
+                [(list, content)].into_iter().chain(objects).collect()
+            }
+            Self::Merged => {
+                let (content, objects) = recorded("merged/gone");
+                [(list, content)].into_iter().chain(objects).collect()
+            }
+            Self::Unbootable => [
+                "ckp/meta_0-0_1796083047113492477-1.ckp",
+                "ckp/meta_1796083047113492477-1_1796083047119686447-0.ckp",
+                "01a22ee4-5af3-72d0-80ba-83c9025645e6_00000",
+            ]
+            .map(|name| (name.to_owned(), deframed("checkpoints/bad", name)))
+            .into(),
+        }
+    }
+}
+
+/// A recorded file without its frames.
+fn deframed(folder: &str, name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder).join("tae");
+    framing::deframed(&std::fs::read(folder.join(name)).unwrap()).unwrap()
 }
 
 /// One BACKUP's files as `(path below its folder, stored bytes)`, in the order in which the server writes them.
 pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
-    let Habits { framed, exact, rewound, checkpoint } = habits;
+    let Habits { framed, exact, rewound, checkpoints } = habits;
     let mut files = Vec::new();
     let mut list = String::new();
     let mut total = 0;
@@ -45,8 +98,7 @@ pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
             files.push((format!("tae/{name}"), stored(&content, framed)));
         }
     }
-    let (checkpoints, objects) = checkpoint.map_or((vec![b'c'; 300], Vec::new()), recorded);
-    for (name, content) in [(format!("ckp/meta_{at}-1_{at}-2.ckp"), checkpoints)].into_iter().chain(objects) {
+    for (name, content) in checkpoints.files(at) {
         list.push_str(&format!("{name},{},,true,{at}-1\n", content.len()));
         total += content.len();
         files.push((format!("tae/{name}"), stored(&content, framed)));
@@ -70,9 +122,9 @@ pub fn files(full: bool, at: i64, habits: Habits) -> Vec<(String, Bytes)> {
 
 /// The newest list of checkpoints of a BACKUP of v1.2.4, and the files of its own one: `tests/fixtures/merged` says how the
 /// one with lost tables came about.
-pub fn recorded(folder: &str) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder).join("tae");
-    let read = |name: &str| -> Vec<u8> { framing::deframed(&std::fs::read(folder.join(name)).unwrap()).unwrap() };
+pub fn recorded(fixture: &str) -> (Vec<u8>, Vec<(String, Vec<u8>)>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture).join("tae");
+    let read = |name: &str| deframed(fixture, name);
     let lists = std::fs::read_dir(folder.join("ckp")).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
     let list = read(&format!("ckp/{}", lists.max_by_key(|name| Span::parse(name).map(|span| span.end)).unwrap()));
     let Newest::OfBackup(own) = checkpoint::newest(&list).unwrap() else { panic!("no checkpoint of BACKUP") };

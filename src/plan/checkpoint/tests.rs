@@ -4,6 +4,17 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
+use made::{VARCHAR, file, numbers, vector};
+
+#[path = "../../../tests/fixtures/checkpoint.rs"]
+#[allow(dead_code, reason = "other tests make more")]
+mod made;
+#[path = "start_tests.rs"]
+mod start;
+
+fn texts(texts: &[&[u8]]) -> Vec<u8> {
+    made::texts(VARCHAR, texts)
+}
 
 fn fixture(folder: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder).join("tae")
@@ -97,8 +108,8 @@ fn a_list_ends_with_the_checkpoint_of_backup(
 ) {
     let mut columns = vec![numbers(&[1, 2]); 9];
     columns[2] = texts(&[&place(0), &place(1)]);
-    columns[4] = vector(4, 2, &[11_u32.to_le_bytes(), version.to_le_bytes()].concat(), &[]);
-    columns[8] = vector(1, 2, &[0, kind], &[]);
+    columns[4] = vector(made::U32, 2, &[11_u32.to_le_bytes(), version.to_le_bytes()].concat(), &[]);
+    columns[8] = vector(made::BYTE, 2, &[0, kind], &[]);
     assert_eq!(newest(&file(None, &[(0, columns)])), expected);
 }
 
@@ -106,9 +117,14 @@ fn a_list_ends_with_the_checkpoint_of_backup(
 fn part(blocks: &[&[(u64, bool, bool)]]) -> Vec<u8> {
     let block = |(n, rows): (usize, &&[(u64, bool, bool)])| {
         let mut columns = vec![numbers(&[0]); 9];
-        columns[3] = vector(1, rows.len(), &rows.iter().map(|r| u8::from(r.1)).collect::<Vec<_>>(), &[]);
+        columns[3] = vector(made::BOOL, rows.len(), &rows.iter().map(|r| u8::from(r.1)).collect::<Vec<_>>(), &[]);
         columns[6] = numbers(&rows.iter().map(|r| r.0).collect::<Vec<_>>());
-        columns[8] = vector(12, rows.len(), &rows.iter().flat_map(|r| [u8::from(r.2); 12]).collect::<Vec<_>>(), &[]);
+        columns[8] = vector(
+            made::TIMESTAMP,
+            rows.len(),
+            &rows.iter().flat_map(|r| [u8::from(r.2); 12]).collect::<Vec<_>>(),
+            &[],
+        );
         (u16::try_from(n).unwrap(), columns)
     };
     file(Some(OBJECTS), &blocks.iter().enumerate().map(block).collect::<Vec<_>>())
@@ -160,9 +176,9 @@ fn small_files_that_claim_much_are_refused() {
     // Columns of one value for all rows.
     let all = |rows: usize| {
         let mut columns = vec![numbers(&[0]); 9];
-        columns[3] = vector(1, rows, &[0], &[]);
-        columns[6] = vector(8, rows, &7_u64.to_le_bytes(), &[]);
-        columns[8] = vector(12, rows, &[0; 12], &[]);
+        columns[3] = vector(made::BOOL, rows, &[0], &[]);
+        columns[6] = vector(made::U64, rows, &7_u64.to_le_bytes(), &[]);
+        columns[8] = vector(made::TIMESTAMP, rows, &[0; 12], &[]);
         columns
     };
     let blocks: Vec<_> = (0..9).map(|n| (n, all(1 << 17))).collect();
@@ -220,62 +236,5 @@ const PART: &str = "01a20032-68cf-7848-b791-79d92ad879a0_00000";
 const NAME: &str = "01a1fb9e-18cd-70d1-b5d7-3c2397918600_00000";
 
 fn place(block: u16) -> Vec<u8> {
-    [&[1; 18], NAME.as_bytes(), &[0; 17], &block.to_le_bytes()].concat()
-}
-
-fn numbers(numbers: &[u64]) -> Vec<u8> {
-    vector(8, numbers.len(), &numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>(), &[])
-}
-
-fn texts(texts: &[&[u8]]) -> Vec<u8> {
-    let (mut values, mut area) = (Vec::new(), Vec::new());
-    for text in texts {
-        let size = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
-        let long = [&[255; 4][..], &size(area.len()), &size(text.len()), &[0; 12]].concat();
-        values.extend(if text.is_empty() { vec![0; 24] } else { long });
-        area.extend_from_slice(text);
-    }
-    vector(24, texts.len(), &values, &area)
-}
-
-/// A column as it is stored, without what it begins with.
-fn vector(width: usize, rows: usize, values: &[u8], area: &[u8]) -> Vec<u8> {
-    let size = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
-    let head = [&[0; 5][..], &size(width), &[0; 8], &size(rows)].concat();
-    [&head, &size(values.len())[..], values, &size(area.len()), area, &[0; 5]].concat()
-}
-
-/// A file of blocks of one kind, or of data; nothing in it is packed.
-fn file(kind: Option<u16>, blocks: &[(u16, Vec<Vec<u8>>)]) -> Vec<u8> {
-    let size = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
-    let short = |n: usize| u16::try_from(n).unwrap().to_le_bytes();
-    let extent = |at: usize, len: usize| [&[0][..], &size(at), &size(len), &size(len)].concat();
-    let mut body = Vec::new();
-    let mut add = |content: Vec<u8>| {
-        body.extend_from_slice(&content);
-        extent(64 + body.len() - content.len(), content.len())
-    };
-    let head = |number: u16, columns: usize| {
-        [&[0; 34][..], &number.to_le_bytes(), &[0; 104], &short(columns), &[0; 37]].concat()
-    };
-    let columns = blocks[0].1.len();
-    let heads: Vec<_> = blocks
-        .iter()
-        .map(|(number, columns)| {
-            let of = |column: &Vec<u8>| [&[0; 11][..], &add([&[2, 0, 1, 0], &column[..]].concat()), &[0; 100]].concat();
-            [head(*number, columns.len()), columns.iter().flat_map(of).collect()].concat()
-        })
-        .collect();
-    let mut index = size(blocks.len()).to_vec();
-    let mut at = 179 + columns * 124 + 4 + 8 * blocks.len();
-    for head in &heads {
-        index.extend([size(at), size(head.len())].concat());
-        at += head.len();
-    }
-    let all = [head(0, columns), vec![0; columns * 124], index, heads.concat()].concat();
-    let kinds =
-        kind.map_or(vec![0, 0], |kind| [&short(1)[..], &kind.to_le_bytes(), &short(blocks.len()), &size(42)].concat());
-    let data = if kind.is_none() { [&short(blocks.len())[..], &size(34)].concat() } else { vec![0; 6] };
-    let described = add([&[1, 0, 3, 0][..], &data, &[0; 26], &kinds, &all].concat());
-    [&0xFFFF_FFFF_u64.to_le_bytes()[..], &[1, 0], &described, &[0; 41], &body].concat()
+    made::place(NAME, block)
 }

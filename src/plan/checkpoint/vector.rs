@@ -34,8 +34,23 @@ impl<'a> Bytes<'a> {
     }
 }
 
+/// What the values of a column are: MatrixOne's number of the type, and bytes of one.
+#[derive(Clone, Copy)]
+pub(super) struct Kind(u8, usize);
+
+impl Kind {
+    pub(super) const BYTE: Self = Self(20, 1);
+    pub(super) const U32: Self = Self(27, 4);
+    pub(super) const U64: Self = Self(28, 8);
+    pub(super) const CHAR: Self = Self(60, 24);
+    pub(super) const VARCHAR: Self = Self(61, 24);
+    pub(super) const TIMESTAMP: Self = Self(100, 12);
+    pub(super) const BOOL: Self = Self(10, 1);
+}
+
 /// A column: its values, and beside them texts that are too long for one.
 pub(super) struct Vector {
+    kind: u8,
     rows: usize,
     width: usize,
     values: Vec<u8>,
@@ -45,6 +60,8 @@ pub(super) struct Vector {
 impl Vector {
     /// Longest text that lies among the values.
     const SHORT: u8 = 23;
+    /// Where a column says what its values are.
+    const KIND: usize = 1;
     /// Where a column says how wide a value is, and where it says how many there are.
     const WIDTH: usize = 5;
     const ROWS: usize = 17;
@@ -62,7 +79,14 @@ impl Vector {
         let values = bytes.get(Self::ROWS + 8, len)?.to_vec();
         let after = Self::ROWS + 8 + len;
         let texts = bytes.get(after + 4, bytes.size(after)?)?.to_vec();
-        Ok(Self { rows, width, values, texts })
+        let [kind] = *bytes.get(Self::KIND, 1)? else { return Err(Unreadable("a part that is cut")) };
+        Ok(Self { kind, rows, width, values, texts })
+    }
+
+    /// The same column, if its values are of this kind and width; MatrixOne numbers the kinds.
+    pub(super) fn of(self, kind: Kind) -> Result<Self, Unreadable> {
+        let Kind(number, width) = kind;
+        if (self.kind, self.width) == (number, width) { Ok(self) } else { Err(Unreadable("a column of another kind")) }
     }
 
     pub(super) fn rows(&self) -> usize {

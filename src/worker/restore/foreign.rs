@@ -75,6 +75,11 @@ impl Foreign {
         (OWN, self.last().map_or(0, |last| last.words))
     }
 
+    /// The paths of the last folder's list.
+    pub(in crate::worker) fn paths(&self) -> impl Iterator<Item = String> + '_ {
+        self.chain.paths()
+    }
+
     /// Objects that lie in none of the folders.
     pub(in crate::worker) fn elsewhere(&self) -> u64 {
         self.chain.nowhere().0

@@ -21,7 +21,7 @@ use crate::{
     task::Choice,
     worker::{
         Failure, Place, Watch,
-        merged::{self, Look, Lost},
+        merged::{self, Look, Lost, Paths},
         report::Findings,
         verify,
     },
@@ -101,10 +101,10 @@ impl Reading<'_> {
             Bytes::Foreign(foreign) => {
                 let Some(last) = foreign.last() else { return Ok(None) };
                 let look = Look::at(last.server_version.as_deref().and_then(Version::of_release));
-                folder::files(self.source, &last.path).merged(last.framing, look).await
+                folder::files(self.source, &last.path).merged(last.framing, look, Paths::Foreign(foreign)).await
             }
         };
-        Ok(looked.map_err(|e| self.source_failure(&e.into()))?.lost(findings))
+        Ok(looked.map_err(|e| self.source_failure(&e))?.lost(findings))
     }
 
     /// Looks by listings alone where every object of a backup of a repository is, or only those that a restore needs.
