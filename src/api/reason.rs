@@ -293,7 +293,7 @@ reasons! {
         "Upgrade MatrixOne."
     GcNotReleased passing
         "MatrixOne's garbage collection was held back for the backup, and could not be released: it removes nothing that is newer."
-        "The next backup releases it, and so does a restart of MatrixOne. Or run `select mo_ctl('dn','DiskCleaner','remove_checker.min_ts.')` as a user with role moadmin."
+        "The next attempt of any Backup of this MatrixOne releases it, and so does a restart of MatrixOne. Or run `select mo_ctl('dn','DiskCleaner','remove_checker.min_ts.')` as a user with role moadmin."
     ConditionalCreateMissing passing
         "The store overwrites where it should refuse; two workers could not be told apart."
         "Let only one operator write to this repository, or use another store."

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Failure, Place, Watch, clean, look,
     report::{self, Findings, Taken},
+    sequence,
     soon::Asked,
 };
 use crate::{
@@ -103,6 +104,21 @@ pub(super) struct Attempt<'a> {
 
 impl Attempt<'_> {
     async fn run(&self, findings: &mut Findings) -> Result<Taken, Failure> {
+        let Self { ports, watch, .. } = self;
+        let taken = self.tried(findings).await;
+        // A server that has just not answered is not waited for again, and a replacement has a hold of its own.
+        if let Err(failure) = &taken
+            && failure.reason != Reason::ServerUnreachable
+            && watch.still_counts().await.is_ok()
+            && !watch.is_superseded()
+        {
+            let released = watch.finish(sequence::release_left(&*ports.server, watch.rest_of_the_look())).await;
+            tracing::debug!(done = released.is_ok(), "looked for a hold of garbage collection");
+        }
+        taken
+    }
+
+    async fn tried(&self, findings: &mut Findings) -> Result<Taken, Failure> {
         let Self { task, watch, .. } = self;
         watch.step("looking");
         if task.storage.read_only {

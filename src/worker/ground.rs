@@ -13,7 +13,8 @@ use super::{
     clean, method,
     preflight::{self, ServerFacts},
     report::{Findings, rfc3339},
-    soon::Asked,
+    sequence,
+    soon::{Asked, SOON},
     statement,
 };
 use crate::{
@@ -45,6 +46,7 @@ impl Attempt<'_> {
         findings.server = Some(ServerSeen { version: facts.version.to_string(), identity: facts.identity.clone() });
         method::check(task, ports.keys.as_ref(), facts.version)?;
         statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
+        sequence::release_left(&*ports.server, SOON).await;
         if let Some(staging) = &ports.staging {
             let left = Prefix::backup(task.id);
             let emptied = clean::empty_folder(staging, &left).await;

@@ -11,7 +11,7 @@ use super::{
     kubernetes::OfNamespace,
     probe, proof, purge,
     report::{self, Findings},
-    restore,
+    restore, sequence,
 };
 use crate::{
     api::{Outcome, Said},
@@ -78,7 +78,13 @@ async fn run_backup(task: &BackupTask, stop: CancellationToken) -> Exit {
     let files = Files::of_the_pod();
     let report = match files.ports(task, &watch).await {
         Ok(ports) => backup(task, &ports, &watch).await,
-        Err(failure) => report::backup(task, &Err(watch.ended(failure)), &Findings::default(), watch.began()),
+        Err(failure) => {
+            // Also where the store is away: what a killed worker has left held harms the server all the time.
+            if let Ok(server) = files.server(&task.cluster) {
+                sequence::release_left(&server, watch.rest_of_the_look()).await;
+            }
+            report::backup(task, &Err(watch.ended(failure)), &Findings::default(), watch.began())
+        }
     };
     finish(&watch, serde_json::to_value(&report), &report.said).await
 }

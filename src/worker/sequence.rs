@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::Reason,
     plan::{History, Timestamp},
-    sql::{self, Problem, Server, Statement, Version, reply},
+    sql::{self, Problem, Server, Session, Statement, Version, reply},
     store::{Objects, Prefix},
 };
 
@@ -133,11 +133,36 @@ async fn release(server: &dyn Server, watch: &Watch, findings: &mut Findings) {
 }
 
 async fn try_release(server: &dyn Server) -> Result<(), sql::Error> {
-    let mut session = server.connect().await?;
-    match ask(&mut *session, &Statement::ReleaseMinTs).await {
-        Ok(rows) => reply::done(&Statement::ReleaseMinTs, &rows),
-        // An earlier try had done it.
-        Err(error) if error.is_nothing_held() => Ok(()),
+    // Nothing is held where an earlier try had done it.
+    release_on(&mut *server.connect().await?).await.map(drop)
+}
+
+/// Ends the hold. Says whether there was one.
+async fn release_on(session: &mut dyn Session) -> Result<bool, sql::Error> {
+    match ask(session, &Statement::ReleaseMinTs).await {
+        Ok(rows) => reply::done(&Statement::ReleaseMinTs, &rows).map(|()| true),
+        Err(error) if error.is_nothing_held() => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Ends the hold that a worker left when it was killed during its BACKUP: nobody else does, and the server collects no
+/// garbage meanwhile. While a BACKUP runs the hold can be that one's, and stays. Servers up to 3.0.4 only.
+///
+/// It is a help, no condition: what is not released now is released by the next attempt, and after the next BACKUP.
+pub(super) async fn release_left(server: &dyn Server, limit: Duration) {
+    let released = async {
+        let mut session = server.connect().await?;
+        let unprotected = Version::parse(session.greeting()).is_some_and(|version| !version.protects_backups());
+        if !unprotected || !statement::running(&mut *session).await?.is_empty() {
+            return Ok::<_, sql::Error>(false);
+        }
+        release_on(&mut *session).await
+    };
+    match timeout(limit, released).await {
+        Ok(Ok(true)) => tracing::warn!("released garbage collection, which a worker that was killed had held back"),
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "looking for a hold of garbage collection"),
+        Err(_) => tracing::warn!("looking for a hold of garbage collection: no answer"),
     }
 }

@@ -31,6 +31,11 @@ impl Watch {
         let left = SOON.saturating_sub(self.elapsed());
         within(left, asked, look).await
     }
+
+    /// For what is tried though the look has failed: what is left of its time, one second at least.
+    pub(super) fn rest_of_the_look(&self) -> Duration {
+        SOON.saturating_sub(self.elapsed()).max(Duration::from_secs(1))
+    }
 }
 
 /// Carries out the first look of a command, which is given up after [`SOON`].

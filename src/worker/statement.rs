@@ -181,7 +181,8 @@ async fn is_running(server: &dyn Server, label: &str) -> Result<bool, sql::Error
     Ok(running.iter().any(|r| r.label.as_deref() == Some(label)))
 }
 
-async fn running(session: &mut dyn Session) -> Result<Vec<reply::Running>, sql::Error> {
+/// The BACKUP statements that run on the cluster, of anybody.
+pub(super) async fn running(session: &mut dyn Session) -> Result<Vec<reply::Running>, sql::Error> {
     reply::running(&ask(session, &Statement::RunningBackups).await?)
 }
 

@@ -156,6 +156,11 @@ impl Double {
         self.state().clock += 1_000_000_000;
     }
 
+    /// A worker was killed during its BACKUP, which is over, and its hold of garbage collection is still there.
+    pub fn hold(&self) {
+        self.state().held = true;
+    }
+
     pub fn is_held(&self) -> bool {
         self.state().held
     }
