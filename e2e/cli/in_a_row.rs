@@ -56,7 +56,11 @@ struct Good {
 }
 
 async fn taken(course: &Course) -> anyhow::Result<()> {
-    let matrixone = MatrixOne::start_configured(course.configured).await?;
+    let matrixone = MatrixOne::start_on(|data| {
+        let config = data.with_file_name("etc").join("tn.toml");
+        Ok(std::fs::write(&config, std::fs::read_to_string(&config)? + course.configured)?)
+    });
+    let matrixone = matrixone.await?;
     let mut shell = Shell::open(&matrixone)?;
     let tables = ["create database shop", "create table shop.t(id int primary key, v varchar(40))"];
     matrixone.execute(&tables).await?;

@@ -42,15 +42,6 @@ impl MatrixOne {
         MatrixOne::run(folder, ports, environment).await
     }
 
-    /// One whose configuration of the TN says this besides.
-    pub async fn start_configured(tn: &str) -> anyhow::Result<MatrixOne> {
-        let (folder, ports) = prepare()?;
-        let file = folder.path().join("mo/etc/tn.toml");
-        std::fs::write(&file, std::fs::read_to_string(&file)? + tn)?;
-        own(&file)?;
-        MatrixOne::run(folder, ports, &[]).await
-    }
-
     /// One on data that the caller has put in place: the closure gets the `mo-data` folder before the first start.
     pub async fn start_on(place: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<MatrixOne> {
         let (folder, ports) = prepare()?;

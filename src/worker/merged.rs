@@ -227,7 +227,9 @@ impl Trouble {
     }
 
     pub(super) fn of(error: store::Error) -> Self {
-        let damage = matches!(error.problem, Problem::Missing | Problem::Corrupted) && !error.temporary;
+        // A link in the way of a folder is one of the others.
+        let damage =
+            matches!(error.problem, Problem::Missing | Problem::Corrupted | Problem::Other) && !error.temporary;
         if damage { Self::Unknown(error.to_string()) } else { Self::Store(error) }
     }
 }

@@ -73,8 +73,8 @@ fn does_not_start(Names { count, first }: &Names) -> Lost {
 fn cannot_be_read(Names { count, first }: &Names, tables: &BTreeSet<u64>) -> Lost {
     let ids: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let why = format!(
-        "{count} objects with the rows of tables are not in this backup, first {}: restored, the tables with the rel_id {} \
-         (in mo_catalog.mo_tables) cannot be read",
+        "MatrixOne left {count} objects of tables out of this backup, first {}: restored, the tables with the rel_id {} (in \
+         mo_catalog.mo_tables) cannot be read",
         first.join(", "),
         ids.join(", ")
     );

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     exhibits::{EXHIBITS, WHOLE, museum},
     museum::damage,
-    repository::{Tree, content, name, own, repository, take},
+    repository::{Tree, checkpoint, content, name, own, repository, take},
     rig::{Rig, TIMES},
 };
 
@@ -71,16 +71,19 @@ async fn a_whole_backup_is_looked_at_as_a_whole(
     assert_eq!(run(&rig, Choice::Latest, depth).await.unwrap().name, rig.incremental.id.to_string());
 }
 
-/// Two sources are two listings, and of the objects none is asked for by itself.
+/// Two sources are two listings, and of the objects only the checkpoints are asked for by themselves.
 #[tokio::test(start_paused = true)]
 async fn presence_asks_for_listings_alone() {
     let rig = rig().await;
     run(&rig, Choice::Id(rig.incremental.id), Depth::Presence).await.unwrap();
     let calls = rig.source.calls();
-    let of_data: Vec<_> = calls.iter().filter(|call| call.contains(" data/")).collect();
-    assert_eq!(of_data.len(), 3, "{of_data:#?}");
-    assert!(of_data[0].starts_with("read ") && of_data[0].ends_with("/entries.jsonl.zst"));
-    assert!(of_data[1..].iter().all(|call| call.starts_with("list ")), "{of_data:#?}");
+    let of_checkpoints = |call: &&String| call.contains("/tae/ckp/") || call.contains(&checkpoint(2));
+    let of_data: Vec<_> = calls.iter().filter(|call| call.contains(" data/") && !of_checkpoints(call)).collect();
+    assert_eq!(of_data.len(), 4, "{of_data:#?}");
+    // The list once more in the end, for the checkpoints.
+    assert!(of_data.iter().step_by(3).all(|call| call.starts_with("read ") && call.ends_with("/entries.jsonl.zst")));
+    assert!(of_data[1..3].iter().all(|call| call.starts_with("list ")), "{of_data:#?}");
+    assert_eq!(calls.iter().filter(of_checkpoints).count(), 5, "{calls:#?}");
 }
 
 #[rstest]
@@ -144,7 +147,7 @@ async fn a_flipped_bit_is_found_wherever_it_is(#[values(Framing::Raw, Framing::C
     assert_eq!(run(&rig, choice.clone(), Depth::Presence).await.unwrap().faults, 0);
     let checked = run(&rig, choice, Depth::Content).await.unwrap();
     assert_eq!(checked.faults, 7, "{:#?}", checked.first);
-    assert_eq!((checked.objects, checked.hashed), (13, 6));
+    assert_eq!((checked.objects, checked.hashed), (14, 7));
     for key in &changed {
         let said = checked.first.iter().find(|said| said.starts_with(&format!("{key}: "))).unwrap();
         assert!(said.contains("SHA-256") || said.contains("checksum of block"), "{said}");
@@ -163,7 +166,7 @@ async fn all_faults_are_counted_and_twenty_are_named(#[values(Depth::Presence, D
     }
     let rig = Rig { source, ..rig().await };
     let checked = run(&rig, Choice::Id(catalog.id), depth).await.unwrap();
-    assert_eq!((checked.objects, checked.faults, checked.first.len()), (47, 25, 20));
+    assert_eq!((checked.objects, checked.faults, checked.first.len()), (48, 25, 20));
     assert!(checked.first.iter().all(|said| said.ends_with(" is missing")), "{:#?}", checked.first);
 }
 
@@ -254,7 +257,7 @@ async fn every_exhibit_is_told_by_the_name_of_what_is_damaged() {
 async fn a_check_that_stands_still_ends() {
     let rig = rig().await;
     let trial = rig.fresh();
-    assert_eq!(run(&trial, Choice::Latest, Depth::Content).await.unwrap().objects, 13);
+    assert_eq!(run(&trial, Choice::Latest, Depth::Content).await.unwrap().objects, 14);
     rig.source.fault(trial.source.calls().len() - 2, Fault::Hang, || {});
     let task = RestoreTask { stall_deadline: Duration::from_secs(60), ..rig.task(Choice::Latest) };
     let source: Arc<dyn Objects> = Arc::new(rig.source.clone());
@@ -263,7 +266,7 @@ async fn a_check_that_stands_still_ends() {
     assert_eq!(failure.reason, Reason::Stalled, "{failure}");
     let told = rig.told.0.lock().unwrap().clone();
     let reading = told.iter().find(|said| said["progress"]["step"] == "reading every object").expect("progress");
-    assert_eq!(reading["progress"]["totalObjects"], 13);
+    assert_eq!(reading["progress"]["totalObjects"], 14);
     assert!(told.iter().any(|said| said["progress"]["objects"].as_u64() > Some(5)), "{told:#?}");
 }
 

@@ -199,15 +199,17 @@ async fn the_place_itself_can_be_the_folder() {
     assert!(report.said.message.unwrap().starts_with("mo_meta is missing"));
 }
 
-/// Whether objects are there is asked of listings: one for each folder, whatever it holds.
+/// Whether objects are there is asked of listings: one for each folder, whatever it holds, and that of the checkpoints. Of the
+/// objects only the five checkpoints and their four parts are read.
 #[tokio::test(start_paused = true)]
 async fn presence_is_asked_of_listings() {
     let rig = rig("v4.2.0", Format::Raw).await;
     let task = RestoreTask { plan_only: true, ..task(&rig, &FOLDERS) };
     assert_done(&rig.run(&task).await);
     let calls = rig.source.calls();
-    assert_eq!(calls.iter().filter(|call| call.starts_with("list ")).count(), 2, "{calls:#?}");
-    assert!(!calls.iter().any(|call| call.contains("/tae/01a1fb")), "{calls:#?}");
+    assert_eq!(calls.iter().filter(|call| call.starts_with("list ")).count(), 3, "{calls:#?}");
+    let read = |call: &&String| call.starts_with("read ") && call.contains("/tae/01a1fb");
+    assert_eq!(calls.iter().filter(read).count(), 9, "{calls:#?}");
 }
 
 /// Objects of which the lists say no digest are read again by the attempt that goes on.

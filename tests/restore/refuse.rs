@@ -113,7 +113,7 @@ async fn a_plan_is_only_said_and_then_holds() {
     let report = rig.run(&RestoreTask { plan_only: true, ..task.clone() }).await;
     assert_done(&report);
     assert!(rig.target.keys().is_empty());
-    assert_eq!((report.objects, report.written_objects), (Some(9), None));
+    assert_eq!((report.objects, report.written_objects), (Some(10), None));
     let approved_plan = Some(report.plan.unwrap().hash);
     let other = RestoreTask { choice: Choice::Id(rig.full.id), approved_plan: approved_plan.clone(), ..task.clone() };
     let refused = rig.run(&other).await;

@@ -36,10 +36,15 @@ pub fn name(n: u8) -> String {
     format!("tae/01a1fb9e-18cd-70d1-b5d7-3c23979186{n:02x}_00000")
 }
 
+/// The file of the checkpoint of a backup.
+pub fn checkpoint(at: u8) -> String {
+    format!("01a1fb9e-18cd-70d1-b5d7-3c23979187{at:02x}_00000")
+}
+
 /// What every backup has of its own: checkpoints, ids, and words about itself.
 pub fn own(at: u8) -> Tree {
     let small = |path: &str, size| (path.to_owned(), content(at, size));
-    let checkpoint = format!("01a1fb9e-18cd-70d1-b5d7-3c23979187{at:02x}_00000");
+    let checkpoint = checkpoint(at);
     Tree::from([
         (format!("tae/ckp/meta_0-0_{at}-1.ckp"), made::list(&[(0, at.into(), 2, 13, &checkpoint)])),
         (format!("tae/{checkpoint}"), made::checkpoint(&[])),

@@ -45,7 +45,7 @@ async fn a_restore_that_stands_still_ends() {
     assert!(report.said.retryable);
     let told = rig.told.0.lock().unwrap().clone();
     let copying = told.iter().find(|said| said["progress"]["step"] == "copying").expect("progress of the copying");
-    assert_eq!(copying["progress"]["totalObjects"], 9);
+    assert_eq!(copying["progress"]["totalObjects"], 10);
     assert_done(&rig.run(&task).await);
     assert_eq!(rig.placed(), rig.expected(1));
 }

@@ -12,7 +12,7 @@ use mo_backup::{
 };
 
 pub use super::target::Target;
-use super::tree;
+use super::tree::{self, Checkpoints};
 
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
@@ -385,18 +385,17 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
         return;
     }
     let checkpoints = match state.version {
-        _ if state.garbling => tree::Checkpoints::Garbled,
-        _ if state.overtaken > 0 => tree::Checkpoints::Unbootable,
-        "v1.2.4" if state.merging > 0 => tree::Checkpoints::Merged,
-        "v1.2.4" => tree::Checkpoints::WholeOld,
-        _ => tree::Checkpoints::Whole,
+        _ if state.garbling => Checkpoints::Garbled,
+        _ if state.overtaken > 0 => Checkpoints::Unbootable,
+        "v1.2.4" if state.merging > 0 => Checkpoints::Merged,
+        "v1.2.4" => Checkpoints::WholeOld,
+        _ => Checkpoints::Whole,
     };
     if files == usize::MAX {
-        state.merging = state.merging.saturating_sub(1);
-        state.overtaken = state.overtaken.saturating_sub(1);
+        [&mut state.merging, &mut state.overtaken].map(|left| *left = left.saturating_sub(1));
     }
-    let (framed, exact, rewound) = (state.framed, state.version >= "v4.2", state.rewound);
-    let habits = tree::Habits { framed, exact, rewound, checkpoints };
+    let State { framed, rewound, .. } = *state;
+    let habits = tree::Habits { framed, exact: state.version >= "v4.2", rewound, checkpoints };
     for (path, bytes) in tree::files(full, state.clock, habits).into_iter().take(files) {
         let key = format!("{prefix}/{path}");
         if !state.target.has(&key) {
