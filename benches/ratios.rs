@@ -96,9 +96,10 @@ mod an_object {
         std::fs::create_dir_all(&from).unwrap();
         std::fs::create_dir_all(&to).unwrap();
         let volume = Volume::open(&to, "").unwrap();
+        let source = Volume::open(&from, "").unwrap();
         let items: Vec<Item<()>> = (0..OBJECTS)
             .map(|n| {
-                let (folder, file) = (from.clone(), n.to_string().into());
+                let (folder, file) = (source.clone(), n.to_string().into());
                 std::fs::write(from.join(&file), vec![n as u8; SIZE]).unwrap();
                 let key = Key::probe(&n.to_string());
                 Item { tag: (), folder, file, framing: Framing::Raw, key, size: Some(SIZE as u64), digest: None }

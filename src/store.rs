@@ -93,6 +93,12 @@ pub trait Objects: Send + Sync + fmt::Debug {
     /// Deletes the keys; missing ones are fine. The caller judges success by listing.
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error>;
 
+    /// Removes what writers of this place have left behind that ended without a word, however young it is. It is for a
+    /// place with one user: what another one is writing there fails.
+    async fn clear_unfinished(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Where the place lies in its store, if the store can copy by itself.
     fn address(&self) -> Option<Address> {
         None

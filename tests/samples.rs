@@ -16,7 +16,7 @@ use mo_backup::{
         base,
     },
     store::{
-        Key, catalog, framing,
+        Key, Volume, catalog, framing,
         memory::Memory,
         presence::{self, Presence},
         transfer::{self, Item, Limits, Moved},
@@ -75,7 +75,7 @@ impl Tree {
     fn item<T>(&self, id: BackupId, tag: T, path: &str) -> Item<T> {
         Item {
             tag,
-            folder: self.root.clone(),
+            folder: Volume::open(&self.root, "").unwrap(),
             file: path.into(),
             framing: framing::of_path(self.framing, path),
             key: Key::object(id, DIR, path),

@@ -92,7 +92,7 @@ pub fn work(objects: usize, parallelism: u16, staging: &Path, port: u16) -> anyh
 fn ports(staging: &Path, port: u16) -> anyhow::Result<Ports> {
     Ok(Ports {
         repository: Arc::new(Bucket::open(&place(PREFIX, port), Some(&keys()), None)?),
-        staging: Some(Staging { objects: Arc::new(Volume::open(staging, "")?), folder: staging.to_owned() }),
+        staging: Some(Staging { objects: Arc::new(Volume::open(staging, "")?), folder: Volume::open(staging, "")? }),
         server: Arc::new(Ready { staging: staging.to_owned() }),
         keys: None,
         patience: Patience::default(),

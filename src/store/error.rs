@@ -106,7 +106,8 @@ fn io_problem(e: &io::Error) -> Problem {
     // There are many more kinds, and they grow; what is not told apart is `Other`.
     if e.kind() == K::NotFound {
         Problem::Missing
-    } else if matches!(e.kind(), K::PermissionDenied | K::ReadOnlyFilesystem) {
+    } else if matches!(e.kind(), K::PermissionDenied | K::ReadOnlyFilesystem | K::InvalidInput) {
+        // An invalid path has a link in it, which is never followed: that is the same the next time.
         Problem::Denied
     } else if e.kind() == K::AlreadyExists {
         Problem::Taken

@@ -206,6 +206,10 @@ impl Objects for Retrying {
         self.again("delete", &what, || self.0.objects.delete(keys.clone())).await
     }
 
+    async fn clear_unfinished(&self) -> Result<(), Error> {
+        self.again("delete", "unfinished files", || self.0.objects.clear_unfinished()).await
+    }
+
     fn address(&self) -> Option<Address> {
         self.0.objects.address()
     }

@@ -18,7 +18,7 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Key, ObjectWriter, Objects, below, bucket,
+    Failure, Key, ObjectWriter, Objects, Volume, bucket,
     framing::{self, Deframer},
     retry::from_the_beginning,
 };
@@ -41,7 +41,7 @@ pub struct Item<T> {
     /// The caller's own mark.
     pub tag: T,
     /// The folder that the file lies below.
-    pub folder: PathBuf,
+    pub folder: Volume,
     /// The file's path below it. No part of it may be a link.
     pub file: PathBuf,
     /// How the file is stored. The object will be raw.
@@ -56,7 +56,7 @@ pub struct Item<T> {
 
 impl<T> Item<T> {
     fn path(&self) -> PathBuf {
-        self.folder.join(&self.file)
+        self.folder.path().join(&self.file)
     }
 }
 
@@ -206,7 +206,7 @@ fn local(file: &Path) -> impl FnOnce(io::Error) -> Failure + '_ {
 async fn open<T>(item: &Item<T>) -> Result<(File, u64), Failure> {
     let (folder, file) = (item.folder.clone(), item.file.clone());
     let opening = tokio::task::spawn_blocking(move || {
-        let file = below::open(&folder, &file)?;
+        let file = folder.file(&file)?;
         let size = file.metadata()?.len();
         Ok((File::from_std(file), size))
     });

@@ -2,18 +2,24 @@
 //!
 //! Files appear whole: they are written under a temporary name, flushed, and renamed, or linked when they must not
 //! replace another. The temporary names have a `~`, which no path of a backup has, and lie in one folder that is never
-//! listed. Symbolic links below the volume are neither followed nor listed.
+//! listed.
+//!
+//! The folder where the volume is mounted is opened once, by its path. From there on everything is reached by the handles
+//! of folders, and symbolic links are neither followed nor listed, the folder of the keys itself included: see [`below`].
 
+mod places;
+mod rights;
+mod unfinished;
 mod unlisted;
 mod walk;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     ops::Range,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, OnceLock},
 };
 
 use async_trait::async_trait;
@@ -22,43 +28,95 @@ use futures::{
     StreamExt as _, TryStreamExt as _,
     stream::{self, BoxStream},
 };
-use uuid::Uuid;
 
 use super::{Error, Key, Level, Listed, ObjectWriter, Objects, Prefix, Problem, below};
+use places::{Places, is_absent, parts};
+use unfinished::Unfinished;
 use walk::Walk;
 
 /// Content is read in pieces of this size.
 const PIECE: u64 = 256 * 1024;
 
-/// Folder of files that are being written.
-const UNFINISHED: &str = "unfinished~";
-
-/// Unfinished files older than this belong to nobody.
-const ABANDONED: Duration = Duration::from_hours(48);
-
-/// Everything that begins in a folder can be removed in the same moment by somebody else, as it became empty.
-const TRIES: usize = 5;
-
 /// A folder of a volume.
 #[derive(Clone, Debug)]
-pub struct Volume(Arc<Places>);
+pub struct Volume(Arc<Mounted>);
 
 #[derive(Debug)]
-struct Places {
+struct Mounted {
     /// Where the volume is mounted. It must exist.
     mount: PathBuf,
     /// The folder that keys are relative to. It is made with the first file.
     base: PathBuf,
+    /// The handle of the mount, from its first use on.
+    opened: OnceLock<Places>,
+}
+
+impl Mounted {
+    fn places(&self) -> io::Result<&Places> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let opened = Places::open(&self.mount, &self.base)?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
 }
 
 impl Volume {
     /// A folder below a mount point; without slashes at its ends, empty for the whole volume. Nothing is read yet.
+    ///
+    /// Symbolic links are followed on the way to the mount point, and not below it.
     pub fn open(mount: &Path, folder: &str) -> Result<Self, Error> {
         let bad = || Error::permanent(Problem::Unsupported, "open", "volume", "its path has an empty or relative part");
         if !folder.is_empty() && folder.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(bad());
         }
-        Ok(Self(Arc::new(Places { mount: mount.to_owned(), base: mount.join(folder) })))
+        Ok(Self(Arc::new(Mounted { mount: mount.to_owned(), base: folder.into(), opened: OnceLock::new() })))
+    }
+
+    /// The path of the folder, for the words of an error.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.0.mount.join(&self.0.base)
+    }
+
+    /// The same folder for as long as this value lives, whatever is found under its path later; `None` if there is no such
+    /// folder.
+    pub async fn pinned(&self) -> Result<Option<Self>, Error> {
+        let path = self.path();
+        let pinned = self.call("open", "the folder", |places| match places.pinned() {
+            Err(e) if is_absent(&e) => Ok(None),
+            pinned => pinned.map(Some),
+        });
+        Ok(pinned.await?.map(|places| {
+            Self(Arc::new(Mounted { mount: path, base: PathBuf::new(), opened: OnceLock::from(places) }))
+        }))
+    }
+
+    /// Removes the folder of a prefix with everything in it, also what is in no listing, and the folders above it that
+    /// become empty. What cannot be removed is an error, when the rest is removed.
+    pub async fn remove_folder(&self, prefix: &Prefix) -> io::Result<()> {
+        let (volume, prefix) = (self.clone(), prefix.clone());
+        blocking(move || volume.0.places()?.remove_folder(prefix.as_str())).await
+    }
+
+    /// Makes the folder of a prefix and removes it again, with those on the way to it that are empty then.
+    pub async fn try_folder(&self, prefix: &Prefix) -> io::Result<()> {
+        let (volume, prefix) = (self.clone(), prefix.clone());
+        blocking(move || volume.0.places()?.try_folder(prefix.as_str())).await
+    }
+
+    /// Opens a file that another program has written, by its path below the folder, for reading.
+    ///
+    /// Fails with [`io::ErrorKind::InvalidInput`] where there is a link of any kind, a pipe or a device, with
+    /// [`io::ErrorKind::IsADirectory`] where there is a folder, and with [`io::ErrorKind::NotFound`] or
+    /// [`io::ErrorKind::NotADirectory`] where there is nothing.
+    pub(super) fn file(&self, path: &Path) -> io::Result<File> {
+        let file = self.0.places()?.file(path)?;
+        // MatrixOne gives a file one name. Another one may belong to a file that only this process may read.
+        if file.metadata()?.nlink() > 1 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file has a second name (a hard link)"));
+        }
+        Ok(file)
     }
 
     /// Runs a call to the operating system where it may block.
@@ -68,10 +126,10 @@ impl Volume {
         what: &str,
         call: impl FnOnce(&Places) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let places = self.0.clone();
-        let outcome = tokio::task::spawn_blocking(move || match fs::metadata(&places.mount) {
-            Ok(found) if found.is_dir() => (call(&places), true),
-            Ok(_) | Err(_) => (Err(io::ErrorKind::NotFound.into()), false),
+        let mounted = self.0.clone();
+        let outcome = tokio::task::spawn_blocking(move || match mounted.places() {
+            Ok(places) => (call(places), true),
+            Err(e) => (Err(e), false),
         })
         .await;
         match outcome {
@@ -85,129 +143,8 @@ impl Volume {
     }
 }
 
-impl Places {
-    /// The file of a key. No part of it may be a link, or lead elsewhere.
-    fn file(&self, key: &Key) -> io::Result<PathBuf> {
-        without_links(&self.base, parts(key)?)
-    }
-
-    /// Writes a new file under a temporary name.
-    fn unfinished(&self) -> io::Result<(PathBuf, File)> {
-        let folder = self.base.join(UNFINISHED);
-        let path = folder.join(Uuid::new_v4().simple().to_string());
-        again(|| {
-            fs::create_dir_all(&folder)?;
-            let file = File::options().write(true).create_new(true).open(&path)?;
-            Ok((path.clone(), file))
-        })
-    }
-
-    /// Makes a flushed file visible under its name, durably.
-    fn publish(&self, unfinished: &Path, file: &Path, replace: bool) -> io::Result<()> {
-        let folder = file.parent().unwrap_or(&self.base);
-        again(|| {
-            fs::create_dir_all(folder)?;
-            if replace { fs::rename(unfinished, file) } else { fs::hard_link(unfinished, file) }
-        })
-        .map_err(|e| match e.raw_os_error() {
-            // EPERM, EOPNOTSUPP: file systems without hard links.
-            Some(1 | 95) if !replace => io::Error::new(io::ErrorKind::Unsupported, "the file system has no hard links"),
-            _ => e,
-        })?;
-        // The names on the way may be new as well.
-        for folder in folder.ancestors().take_while(|f| f.starts_with(&self.mount)) {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    fn write(&self, key: &Key, body: &[u8], replace: bool) -> io::Result<()> {
-        let file = self.file(key)?;
-        let (path, mut unfinished) = self.unfinished()?;
-        let written = unfinished.write_all(body).and_then(|()| unfinished.sync_all());
-        let published = written.and_then(|()| self.publish(&path, &file, replace));
-        if published.is_err() || !replace {
-            give_up(&path);
-        }
-        published
-    }
-
-    fn remove(&self, key: &Key) -> io::Result<()> {
-        let file = self.file(key)?;
-        match fs::remove_file(&file) {
-            Ok(()) => {}
-            Err(e) if is_absent(&e) => return Ok(()),
-            Err(e) => return Err(e),
-        }
-        // Folders that became empty go; the first that did not stops it.
-        for folder in file.ancestors().skip(1).take_while(|f| *f != self.base && f.starts_with(&self.base)) {
-            if fs::remove_dir(folder).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what writers have left behind that ended long ago.
-    fn clean(&self) -> io::Result<()> {
-        let Ok(found) = fs::read_dir(self.base.join(UNFINISHED)) else { return Ok(()) };
-        for entry in found {
-            let entry = entry?;
-            let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
-            if age.is_some_and(|age| age > ABANDONED) {
-                fs::remove_file(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The parts of a key, if it can be one of ours.
-fn parts(key: &Key) -> io::Result<Vec<&str>> {
-    let parts: Vec<_> = key.as_str().split('/').collect();
-    if parts.iter().any(|part| matches!(*part, "" | "." | "..") || part.contains('~')) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a key with such a part is none of ours"));
-    }
-    Ok(parts)
-}
-
-/// Removes an unfinished file. How its writing ended says more than whether this works: it may not be there any more,
-/// and one that stays is removed in two days.
-fn give_up(unfinished: &Path) {
-    if let Err(error) = fs::remove_file(unfinished) {
-        tracing::debug!(%error, "removing an unfinished file");
-    }
-}
-
-fn is_absent(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// The path of these parts below a folder. None of them may be a link; they need not be there.
-fn without_links<'a>(base: &Path, parts: impl IntoIterator<Item = &'a str>) -> io::Result<PathBuf> {
-    let mut path = base.to_owned();
-    for part in parts {
-        path.push(part);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_symlink() => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is a symbolic link in the way"));
-            }
-            Err(e) if !is_absent(&e) => return Err(e),
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(path)
-}
-
-fn again<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let mut outcome = call();
-    for _ in 1..TRIES {
-        match &outcome {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => outcome = call(),
-            Ok(_) | Err(_) => break,
-        }
-    }
-    outcome
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(call).await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 
 /// Reads the next piece of an open file. The end before the expected one is an error.
@@ -222,12 +159,7 @@ impl Objects for Volume {
     async fn stat(&self, key: &Key) -> Result<Option<u64>, Error> {
         let key = key.clone();
         let what = key.to_string();
-        self.call("stat", &what, move |places| match fs::metadata(places.file(&key)?) {
-            Ok(found) => Ok(found.is_file().then_some(found.len())),
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(e),
-        })
-        .await
+        self.call("stat", &what, move |places| places.size(&key)).await
     }
 
     async fn read(
@@ -238,7 +170,7 @@ impl Objects for Volume {
         let (of, what) = (key.clone(), key.to_string());
         let opened = self.call("read", &what, move |places| {
             let path: PathBuf = parts(&of)?.into_iter().collect();
-            let mut file = below::open(&places.base, &path).map_err(|e| {
+            let mut file = places.file(&path).map_err(|e| {
                 // As in a bucket, a folder is no object.
                 if e.kind() == io::ErrorKind::IsADirectory { io::ErrorKind::NotFound.into() } else { e }
             })?;
@@ -283,27 +215,20 @@ impl Objects for Volume {
     async fn writer(&self, key: &Key, size: u64) -> Result<Box<dyn ObjectWriter>, Error> {
         let of = key.clone();
         let begun = self.call("write", key.as_str(), move |places| {
-            places.clean()?;
-            let (path, file) = places.unfinished()?;
-            Ok((places.file(&of)?, path, file))
+            parts(&of)?;
+            unfinished::clean(places)?;
+            Unfinished::begin(places)
         });
-        let (target, path, file) = begun.await?;
-        Ok(Box::new(FileWriter {
-            volume: self.clone(),
-            key: key.clone(),
-            target,
-            path,
-            file: Some(file),
-            size,
-            sent: 0,
-        }))
+        let (unfinished, file) = begun.await?;
+        let (volume, key) = (self.clone(), key.clone());
+        Ok(Box::new(FileWriter { volume, key, unfinished, file: Some(file), size, sent: 0 }))
     }
 
     fn list(&self, prefix: &Prefix) -> BoxStream<'_, Result<Listed, Error>> {
         let what = prefix.to_string();
         stream::once(async move {
             let of = what.clone();
-            let walk = self.call("list", &what, move |places| Walk::begin(&places.base, &of)).await?;
+            let walk = self.call("list", &what, move |places| Walk::begin(places, &of)).await?;
             Ok(stream::try_unfold(walk, move |mut walk| {
                 let what = what.clone();
                 async move {
@@ -319,20 +244,30 @@ impl Objects for Volume {
     }
 
     async fn unlisted(&self) -> Result<Option<String>, Error> {
-        self.call("list", "", |places| unlisted::first(&places.mount, &places.base)).await
+        self.call("list", "", unlisted::first).await
     }
 
     async fn level(&self, folder: &Prefix, most: usize) -> Result<Level, Error> {
         let of = folder.to_string();
-        self.call("list", folder.as_str(), move |places| walk::level(&places.base, &of, most)).await
+        self.call("list", folder.as_str(), move |places| walk::level(places, &of, most)).await
     }
 
     async fn delete(&self, keys: Vec<Key>) -> Result<(), Error> {
+        let mut last = None;
         for key in keys {
             let what = key.to_string();
-            self.call("delete", &what, move |places| places.remove(&key)).await?;
+            last = Some(self.call("delete", &what, move |places| places.remove(&key, last)).await?);
         }
-        Ok(())
+        let Some(last) = last else { return Ok(()) };
+        self.call("delete", "empty folders", move |places| {
+            last.leave(places);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn clear_unfinished(&self) -> Result<(), Error> {
+        self.call("delete", "unfinished files", unfinished::clear).await
     }
 }
 
@@ -340,8 +275,7 @@ impl Objects for Volume {
 struct FileWriter {
     volume: Volume,
     key: Key,
-    target: PathBuf,
-    path: PathBuf,
+    unfinished: Unfinished,
     /// `None` while a call has it, and after one that failed.
     file: Option<File>,
     size: u64,
@@ -365,18 +299,19 @@ impl ObjectWriter for FileWriter {
             self.abort().await;
             return Err(Error::permanent(Problem::Corrupted, "write", what, detail));
         }
-        let Self { volume, key, target, path, file, size: _, sent: _ } = *self;
+        let Self { volume, key, unfinished, file, size: _, sent: _ } = *self;
         let Some(file) = file else { return Err(broken(&key)) };
         let closed = volume.call("write", &what, move |places| {
-            let done = file.sync_all().and_then(|()| places.publish(&path, &target, true));
-            done.inspect_err(|_| give_up(&path))
+            let publish = || unfinished.publish(places, &parts(&key)?, true);
+            let done = file.sync_all().and_then(|()| publish());
+            done.inspect_err(|_| unfinished.give_up())
         });
         closed.await
     }
 
     async fn abort(self: Box<Self>) {
-        let Self { volume, key, path, .. } = *self;
-        if let Err(e) = volume.call("abort", key.as_str(), move |_| fs::remove_file(&path)).await {
+        let Self { volume, key, unfinished, .. } = *self;
+        if let Err(e) = volume.call("abort", key.as_str(), move |_| unfinished.remove()).await {
             tracing::warn!(key = %key, error = %e, "an unfinished file stays on the volume for two days");
         }
     }

@@ -1,6 +1,6 @@
 //! One attempt of a backup, from the first look to the commit.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use crate::{
     api::{BackupReport, Reason, TakenType},
     plan::{AttemptDir, RepositoryId},
     sql::Server,
-    store::{Keys, Objects, Patience, Prefix, Retrying, catalog},
+    store::{Keys, Objects, Patience, Prefix, Retrying, Volume, catalog},
     task::BackupTask,
 };
 
@@ -47,7 +47,7 @@ pub struct Staging {
     /// The folder as a place of objects.
     pub objects: Arc<dyn Objects>,
     /// The same folder in the file system.
-    pub folder: PathBuf,
+    pub folder: Volume,
 }
 
 impl Staging {
@@ -145,7 +145,7 @@ impl Attempt<'_> {
     }
 
     async fn clear_up(&self, taken: &Taken, findings: &mut Findings) {
-        clean::staging(self, &[Prefix::backup(self.task.id)], findings).await;
+        clean::staging(self, taken.catalog.repository, &[Prefix::backup(self.task.id)], findings).await;
         clean::other_attempts(self, taken.catalog.attempt).await;
     }
 
@@ -166,7 +166,7 @@ impl Attempt<'_> {
                 // What a failed attempt has staged helps nobody. What lies beside it can be of its replacement.
                 if watch.still_counts().await.is_ok() && !watch.is_superseded() {
                     let own = [false, true].map(|fallback| Prefix::attempt(task.id, AttemptDir { fallback, ..first }));
-                    let cleared = watch.finish(clean::staging(self, &own, findings)).await;
+                    let cleared = watch.finish(clean::staging(self, ground.repository, &own, findings)).await;
                     if cleared.is_err() && self.ports.staging.is_some() {
                         findings.warn(Reason::StagingNotEmptied, "there was no time to empty the staging folder");
                     }

@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use super::{Staging, backup::Attempt, report::Findings};
 use crate::{
     api::Reason,
-    plan::{AttemptDir, BackupId, Catalog},
+    plan::{AttemptDir, BackupId, Catalog, RepositoryId},
     store::{self, Key, Objects, Prefix, Problem, catalog},
 };
 
@@ -16,11 +16,16 @@ const BATCH: usize = 1000;
 
 /// Empties folders of this backup in the staging folder, also when the attempt must stop. What cannot be removed is a
 /// warning.
-pub(super) async fn staging(attempt: &Attempt<'_>, folders: &[Prefix], findings: &mut Findings) {
+pub(super) async fn staging(
+    attempt: &Attempt<'_>,
+    repository: RepositoryId,
+    folders: &[Prefix],
+    findings: &mut Findings,
+) {
     let Some(staging) = &attempt.lasting.staging else { return };
     attempt.watch.step("emptying the staging folder");
     for prefix in folders {
-        if let Err(why) = empty_folder(staging, prefix).await {
+        if let Err(why) = empty_folder(staging, prefix, Some(repository)).await {
             tracing::warn!(%why, "emptying the staging folder");
             findings.warn(Reason::StagingNotEmptied, format!("{prefix} in the staging folder: {why}"));
         }
@@ -51,21 +56,21 @@ impl From<std::io::Error> for NotEmpty {
 }
 
 /// Removes the files below the prefix, and the folders, also those that MatrixOne made and put nothing into.
-pub(super) async fn empty_folder(staging: &Staging, prefix: &Prefix) -> Result<(), NotEmpty> {
-    empty(&*staging.objects, prefix, |_| true).await?;
-    let folder = staging.folder.join(prefix.as_str());
-    match tokio::fs::remove_dir_all(&folder).await {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
-        Ok(()) | Err(_) => {}
+///
+/// Nothing is removed from the repository itself: it is looked for once more in the open folder below which everything is
+/// removed. Without knowing the repository, any is refused.
+pub(super) async fn empty_folder(
+    staging: &Staging,
+    prefix: &Prefix,
+    repository: Option<RepositoryId>,
+) -> Result<(), NotEmpty> {
+    let Some(folder) = staging.folder.pinned().await? else { return Ok(()) };
+    let marker = catalog::marker(&folder).await.map_err(|e| NotEmpty { why: e.to_string(), lasting: true })?;
+    if marker.is_some_and(|marker| repository.is_none_or(|ours| ours == marker.repository)) {
+        let why = "there is a repository in the folder, and nothing is removed from it".into();
+        return Err(NotEmpty { why, lasting: true });
     }
-    // The folder of all backups goes with the last of them.
-    let parents = folder.ancestors().skip(1).take_while(|f| *f != staging.folder && f.starts_with(&staging.folder));
-    for folder in parents {
-        if tokio::fs::remove_dir(folder).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
+    Ok(folder.remove_folder(prefix).await?)
 }
 
 /// Removes what earlier attempts of this backup have left in the repository. Only the committed attempt counts from now
@@ -128,3 +133,7 @@ pub(super) async fn empty(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "clean/tests.rs"]
+mod tests;

@@ -4,15 +4,19 @@ use std::iter;
 
 use super::{Failure, backup::Attempt, resolve::Folder, server_files::incomplete};
 use crate::{
+    api::Reason,
     plan::{CopiedRow, Digest, Entry, Framing, Resolved, RowId},
     store::{
-        Key, framing,
+        Key, Volume, framing,
         transfer::{self, Item, Limits, Moved},
     },
 };
 
 /// Objects that are copied at the same time, whatever the spec asks for.
 const AT_ONCE_MAX: u16 = 64;
+
+/// The folder that is copied from, and the volume it lies in.
+type From<'a> = (&'a Folder<'a>, &'a Volume);
 
 impl Attempt<'_> {
     /// Copies what the server has written. Every object is what the server's list or its companion says, or an error.
@@ -30,8 +34,11 @@ impl Attempt<'_> {
         // What the list takes is not there for copying: many objects need no more memory than few.
         let limits = Limits { at_once, ..Limits::default() }.beside(resolved.memory());
         let (moved, mut found) = (Moved::default(), Vec::new());
-        let rows = resolved.copied().map(|row| self.row(folder, framed, &row));
-        let files = files.iter().flat_map(|file| self.file(folder, framed, file));
+        let Some(local) = folder.local else {
+            return Err(Failure::new(Reason::MethodNotSupported, "there is no staging folder"));
+        };
+        let rows = resolved.copied().map(|row| self.row((folder, local), framed, &row));
+        let files = files.iter().flat_map(|file| self.file((folder, local), framed, file));
         let copying =
             transfer::copy(&*self.ports.repository, files.chain(rows), limits, &moved, self.watch.token(), |copied| {
                 found.extend(copied.tag.map(|id| (id, copied.size, copied.digest)));
@@ -57,13 +64,13 @@ impl Attempt<'_> {
     }
 
     /// A row of the list. It is tagged when something about it is only known by reading.
-    fn row(&self, folder: &Folder<'_>, framed: Framing, row: &CopiedRow) -> Item<Option<RowId>> {
+    fn row(&self, folder: From<'_>, framed: Framing, row: &CopiedRow) -> Item<Option<RowId>> {
         let tag = row.must_be_read().then_some(row.id);
         self.item(folder, framed, &row.path, tag, row.is_exact().then_some(row.size), row.digest)
     }
 
     /// A file beside the list, and its companion, so that other tools find the folder as the server left it.
-    fn file(&self, folder: &Folder<'_>, framed: Framing, file: &Entry) -> impl Iterator<Item = Item<Option<RowId>>> {
+    fn file(&self, folder: From<'_>, framed: Framing, file: &Entry) -> impl Iterator<Item = Item<Option<RowId>>> {
         let companion = format!("{}.sha256", file.path);
         let digest_size = file.sha256.0.len() as u64;
         iter::once(self.item(folder, framed, &file.path, None, Some(file.size), Some(file.sha256)))
@@ -72,7 +79,7 @@ impl Attempt<'_> {
 
     fn item(
         &self,
-        folder: &Folder<'_>,
+        (folder, local): From<'_>,
         framed: Framing,
         path: &str,
         tag: Option<RowId>,
@@ -80,7 +87,7 @@ impl Attempt<'_> {
         digest: Option<Digest>,
     ) -> Item<Option<RowId>> {
         let key = Key::object(self.task.id, folder.dir, path);
-        let (folder, file) = (folder.local.to_owned(), key.as_str().into());
+        let (folder, file) = (local.clone(), key.as_str().into());
         Item { tag, folder, file, framing: framing::of_path(framed, path), key, size, digest }
     }
 }

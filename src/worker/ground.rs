@@ -47,21 +47,19 @@ impl Attempt<'_> {
         method::check(task, ports.keys.as_ref(), facts.version)?;
         statement::clear_the_way(&*ports.server, &task.subject.uid, watch).await?;
         sequence::release_left(&*ports.server, SOON).await;
+        let repository = self.claim(marker, findings).await?;
         if let Some(staging) = &ports.staging {
+            if staging.is_of(repository).await? {
+                let detail = "the folder is the repository itself, where what is staged would be removed again";
+                return Err(Failure::new(Reason::InvalidSpec, format!("{detail} {}", Place::Staging.said())));
+            }
             let left = Prefix::backup(task.id);
-            let emptied = clean::empty_folder(staging, &left).await;
+            let emptied = clean::empty_folder(staging, &left, Some(repository)).await;
             emptied.map_err(|why| {
                 let detail = format!("failed to empty {left}: {why} {}", Place::Staging.said());
                 // Servers before 4.2 go on writing for a while after their BACKUP was killed: that passes.
                 Failure { retryable: !why.lasting, ..Failure::new(Reason::VolumeNotUsable, detail) }
             })?;
-        }
-        let repository = self.claim(marker, findings).await?;
-        if let Some(staging) = &ports.staging
-            && staging.is_of(repository).await?
-        {
-            let detail = "the folder is the repository itself, where what is staged would be removed again";
-            return Err(Failure::new(Reason::InvalidSpec, format!("{detail} {}", Place::Staging.said())));
         }
         Ok(Ground { facts, repository })
     }
@@ -128,14 +126,7 @@ impl Attempt<'_> {
         let prefix = Prefix::attempt(self.task.id, dir);
         let probe = Key::object(self.task.id, dir, "mo_meta");
         staging.objects.stat(&probe).await.map_err(|e| Failure::of_store(Place::Staging, &e))?;
-        let folder = staging.folder.join(prefix.as_str());
-        let made = tokio::fs::create_dir_all(&folder).await;
-        for folder in folder.ancestors().take_while(|f| *f != staging.folder) {
-            if tokio::fs::remove_dir(folder).await.is_err() {
-                break;
-            }
-        }
-        made.map_err(|e| {
+        staging.folder.try_folder(&prefix).await.map_err(|e| {
             let detail = format!("failed to make a folder for what is staged: {e} {}", Place::Staging.said());
             Failure::new(Reason::VolumeNotUsable, detail)
         })

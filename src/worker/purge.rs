@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use super::{Failure, Places, Staging, clean};
 use crate::{
     api::Reason,
-    plan::BackupId,
+    plan::{BackupId, RepositoryId},
     store::{
         self, Key, Objects, Prefix,
         catalog::{self, Purged},
@@ -41,12 +41,13 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
     };
     if let Some(staging) = &places.staging {
         // A storage can be changed later: in the repository itself lies what others need of this backup.
-        let is_repository = match &marker {
-            Some(marker) => staging.is_of(marker.repository).await?,
+        let repository = marker.map(|marker| marker.repository);
+        let is_repository = match repository {
+            Some(repository) => staging.is_of(repository).await?,
             None => false,
         };
         if !is_repository {
-            empty(task.id, staging).await?;
+            empty(task.id, staging, repository).await?;
         }
     }
     Ok(purged)
@@ -74,12 +75,12 @@ fn unmarked(task: &PurgeTask, left: &Key) -> Failure {
 
 /// Removes what a stopped worker left of a backup in the staging folder, and nothing else.
 pub async fn sweep(task: &SweepTask, staging: &Staging) -> Result<(), Failure> {
-    empty(task.id, staging).await
+    empty(task.id, staging, None).await
 }
 
-async fn empty(id: BackupId, staging: &Staging) -> Result<(), Failure> {
+async fn empty(id: BackupId, staging: &Staging, repository: Option<RepositoryId>) -> Result<(), Failure> {
     let left = Prefix::backup(id);
-    clean::empty_folder(staging, &left).await.map_err(|why| {
+    clean::empty_folder(staging, &left, repository).await.map_err(|why| {
         Failure::new(Reason::PurgeFailed, format!("failed to empty {left} in the staging folder: {why}"))
     })
 }

@@ -1,7 +1,5 @@
 //! What a BACKUP has left behind: its small files checked against their companions, its list joined with the base.
 
-use std::path::Path;
-
 use futures::TryStreamExt as _;
 
 use super::{
@@ -18,7 +16,7 @@ use crate::{
         resolve::{Resolved, Resolver},
     },
     sql::Version,
-    store::{self, Key, Objects, Prefix, catalog},
+    store::{self, Key, Objects, Prefix, Volume, catalog},
 };
 
 /// A finished BACKUP, as its files say.
@@ -42,7 +40,7 @@ pub(super) struct Folder<'a> {
     pub attempt: &'a Attempt<'a>,
     pub dir: AttemptDir,
     /// The folder in the file system, for method Staged.
-    pub local: &'a Path,
+    pub local: Option<&'a Volume>,
 }
 
 impl Folder<'_> {

@@ -1,6 +1,6 @@
 //! One try: the sequence of statements, what it left, where every byte lies, the proof, and the commit.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use super::{
     Failure,
@@ -58,7 +58,7 @@ impl Attempt<'_> {
             since: base.map(|b| b.backup_ts.to_string()),
         };
         let (objects, place) = self.source()?;
-        let local = ports.staging.as_ref().map_or(Path::new(""), |s| &s.folder);
+        let local = ports.staging.as_ref().map(|s| &s.folder);
         let folder = Folder { objects, place, attempt: self, dir, local };
         let (sequence, left) = self.told_to_write(ground, &folder, statement, base, findings).await?;
         let Left { framing, sum, mut resolved, files } = left;

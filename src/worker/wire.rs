@@ -134,7 +134,7 @@ impl Files {
     pub fn staging(&self, staging: &StagingTask) -> Result<Staging, Failure> {
         let volume = Volume::open(&self.staging, &staging.path);
         let volume = volume.map_err(|e| Failure::of_store(Place::Staging, &e))?;
-        Ok(Staging { objects: Arc::new(volume), folder: self.staging.join(&staging.path) })
+        Ok(Staging { objects: Arc::new(volume.clone()), folder: volume })
     }
 
     fn repository(&self, storage: &StorageTask, kind: Place) -> Result<Arc<dyn Objects>, Failure> {

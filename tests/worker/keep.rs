@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use mo_backup::{
     api::{BackupType, Outcome, VersioningState},
-    store::memory::Memory,
+    store::{Volume, memory::Memory},
     task::{ProbeTask, PurgeTask, StagingTask, Subject, SweepTask},
     worker::{Files, Place, Places, Staging, Watch, probe, purge, sweep},
 };
@@ -60,7 +60,8 @@ async fn what_another_backup_needs_outlives_its_own() {
 async fn a_staging_folder_that_has_become_the_repository_is_not_emptied() {
     let (full, incremental) = chain().await;
     let folder = tempfile::tempdir().unwrap();
-    let staging = Staging { objects: Arc::new(full.repository.clone()), folder: folder.path().into() };
+    let empty = Volume::open(folder.path(), "").unwrap();
+    let staging = Staging { objects: Arc::new(full.repository.clone()), folder: empty };
     let places = Places { staging: Some(staging), ..places(&full.repository) };
     let purged = purge(&purge_task(&full), &places).await.unwrap();
     assert!(purged.kept > 0 && full.catalog().is_none());

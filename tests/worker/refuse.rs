@@ -45,8 +45,8 @@ fn broken(what: &str, rig: &Rig, task: &mut BackupTask, ports: &mut Ports) {
         "damaged" => rig.repository.set("mo-backup.json", "rubbish"),
         "prefix" => rig.repository.set(&format!("data/{}/1/tae/x", rig.id), "x"),
         "volume" => {
-            let folder = std::path::PathBuf::from("/nowhere/at/all");
-            ports.staging = Some(Staging { objects: Arc::new(Volume::open(&folder, "").unwrap()), folder });
+            let folder = Volume::open(std::path::Path::new("/nowhere/at/all"), "").unwrap();
+            ports.staging = Some(Staging { objects: Arc::new(folder.clone()), folder });
         }
         "same folder" => ports.repository = ports.staging.as_ref().unwrap().objects.clone(),
         "running" => rig.server.begin("somebody", 1000),

@@ -127,9 +127,9 @@ impl Rig {
     pub fn ports(&self) -> Ports {
         Ports {
             repository: Arc::new(self.repository.clone()),
-            staging: (!self.direct).then(|| Staging {
-                objects: Arc::new(Volume::open(self.folder.path(), "").unwrap()),
-                folder: self.folder.path().into(),
+            staging: (!self.direct).then(|| {
+                let folder = Volume::open(self.folder.path(), "").unwrap();
+                Staging { objects: Arc::new(folder.clone()), folder }
             }),
             server: Arc::new(self.server.clone()),
             keys: self.direct.then(keys),

@@ -7,7 +7,10 @@ use std::{
 
 use mo_backup::{
     api::{BackupReport, BackupType, Reason},
-    store::memory::{Fault, Memory},
+    store::{
+        Volume,
+        memory::{Fault, Memory},
+    },
     task::{BackupTask, Location},
     worker::{Files, Places, SOON, Staging, backup, probe},
 };
@@ -86,7 +89,8 @@ async fn a_staging_volume_may_hang() {
     let (task, mut ports) = (rig.task(1, BackupType::Auto), rig.ports());
     let hanging = Memory::new();
     hanging.fault(0, Fault::Hang, || {});
-    ports.staging = Some(Staging { objects: Arc::new(hanging), folder: rig.folder.path().into() });
+    let folder = Volume::open(rig.folder.path(), "").unwrap();
+    ports.staging = Some(Staging { objects: Arc::new(hanging), folder });
     let begun = Instant::now();
     let report = backup(&task, &ports, &rig.watch(&task, CancellationToken::new())).await;
     refused_in_time(&report, Reason::StorageUnreachable, begun.elapsed());

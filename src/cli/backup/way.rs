@@ -35,7 +35,7 @@ impl Shared {
     /// Opens it. Nothing is asked yet.
     pub fn open(&self) -> Result<Staging, Failure> {
         let volume = Volume::open(&self.path, "").map_err(|e| Failure::of_store(worker::Place::Staging, &e))?;
-        Ok(Staging { objects: Arc::new(volume), folder: self.path.clone() })
+        Ok(Staging { objects: Arc::new(volume.clone()), folder: volume })
     }
 }
 

@@ -26,7 +26,7 @@ fn item(folder: &Path, name: &str, framing: Framing, stored: &[u8]) -> Item<Stri
     std::fs::write(folder.join(name), stored).unwrap();
     Item {
         tag: name.into(),
-        folder: folder.into(),
+        folder: Volume::open(folder, "").unwrap(),
         file: name.into(),
         framing,
         key: Key::probe(name),

@@ -1,13 +1,16 @@
 //! Listing a folder in ascending order of keys.
 
-use std::{
-    collections::BinaryHeap,
-    fs::{self, FileType},
-    io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BinaryHeap, io};
 
-use super::super::{Key, Level, Listed};
+use jiff::Timestamp;
+use rustix::fs::{FileType, Stat};
+
+use super::{
+    super::{Key, Level, Listed},
+    Places,
+    below::{self, Folder},
+    places::is_absent,
+};
 
 /// Entries of a batch.
 const BATCH: usize = 1000;
@@ -23,16 +26,15 @@ pub(super) const RESCUED: &str = "lost+found";
 pub(super) struct Walk {
     /// What is left of each folder on the way.
     left: Vec<Part>,
-    path: PathBuf,
     key: String,
     /// See [`NAMES`].
     most: usize,
 }
 
 /// The names of one folder, the first so many by the order of keys.
-pub(super) fn level(base: &Path, folder: &str, most: usize) -> io::Result<Level> {
+pub(super) fn level(places: &Places, folder: &str, most: usize) -> io::Result<Level> {
     let mut level = Level::default();
-    for Part { names, next } in Walk::in_parts(base, folder, most.max(1))?.left {
+    for Part { names, next, .. } in Walk::in_parts(places, folder, most.max(1))?.left {
         level.more = next.is_some();
         names.iter().rev().for_each(|found| level.put(&found.name));
     }
@@ -41,6 +43,7 @@ pub(super) fn level(base: &Path, folder: &str, most: usize) -> io::Result<Level>
 
 /// Names of a folder, last first.
 struct Part {
+    folder: Folder,
     names: Vec<Name>,
     /// The last of them, if there are more behind it.
     next: Option<String>,
@@ -60,55 +63,73 @@ pub(super) fn shows(name: &str, kind: FileType) -> bool {
 
 impl Walk {
     /// Begins below a prefix; it is empty or ends with `/`. A folder that does not exist has no files.
-    pub(super) fn begin(base: &Path, prefix: &str) -> io::Result<Self> {
-        Self::in_parts(base, prefix, NAMES)
+    pub(super) fn begin(places: &Places, prefix: &str) -> io::Result<Self> {
+        Self::in_parts(places, prefix, NAMES)
     }
 
-    fn in_parts(base: &Path, prefix: &str, most: usize) -> io::Result<Self> {
-        let path = super::without_links(base, prefix.split_terminator('/'))?;
-        let mut walk = Self { left: Vec::new(), key: prefix.to_owned(), path, most };
-        walk.enter(None)?;
+    fn in_parts(places: &Places, prefix: &str, most: usize) -> io::Result<Self> {
+        let mut walk = Self { left: Vec::new(), key: prefix.to_owned(), most };
+        match places.enter(prefix) {
+            Err(e) if is_absent(&e) => {}
+            entered => walk.read(entered?, None)?,
+        }
         Ok(walk)
     }
 
-    /// Reads the first names of the folder, or the first of those behind the given one.
-    fn enter(&mut self, behind: Option<&str>) -> io::Result<()> {
-        let (mut names, mut more) = (BinaryHeap::new(), false);
-        match fs::read_dir(&self.path) {
-            Ok(found) => {
-                for entry in found {
-                    let entry = entry?;
-                    let kind = entry.file_type()?;
-                    let Ok(mut name) = entry.file_name().into_string() else { continue };
-                    if !shows(&name, kind) {
-                        continue;
-                    }
-                    if kind.is_dir() {
-                        name.push('/');
-                    }
-                    if behind.is_some_and(|behind| name.as_str() <= behind) {
-                        continue;
-                    }
-                    names.push(Name { name, is_folder: kind.is_dir() });
-                    if names.len() > self.most {
-                        names.pop();
-                        more = true;
-                    }
-                }
+    /// Goes into a folder of the one that was read last.
+    fn enter(&mut self, name: &str) -> io::Result<()> {
+        if self.left.len() > below::DEPTH {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the folders are nested too deep"));
+        }
+        let Some(part) = self.left.last() else { return Ok(()) };
+        match part.folder.enter(name) {
+            // Removed meanwhile.
+            Err(e) if is_absent(&e) => Ok(()),
+            entered => {
+                self.key.push_str(name);
+                self.read(entered?, None)
             }
-            Err(e) if super::is_absent(&e) => {}
-            Err(e) => return Err(e),
+        }
+    }
+
+    /// Reads the first names of the folder, or the first of those behind the given one.
+    fn read(&mut self, folder: Folder, behind: Option<&str>) -> io::Result<()> {
+        let (mut names, mut more) = (BinaryHeap::new(), false);
+        let entries = match folder.entries() {
+            Err(e) if is_absent(&e) => None,
+            entries => Some(entries?),
+        };
+        for entry in entries.into_iter().flatten() {
+            let (name, kind) = match entry {
+                // The folder was removed meanwhile.
+                Err(e) if is_absent(&e) => break,
+                entry => entry?,
+            };
+            let Ok(mut name) = name.into_string() else { continue };
+            if !shows(&name, kind) {
+                continue;
+            }
+            if kind.is_dir() {
+                name.push('/');
+            }
+            if behind.is_some_and(|behind| name.as_str() <= behind) {
+                continue;
+            }
+            names.push(Name { name, is_folder: kind.is_dir() });
+            if names.len() > self.most {
+                names.pop();
+                more = true;
+            }
         }
         let mut names = names.into_sorted_vec();
         names.reverse();
         let next = names.first().filter(|_| more).map(|last| last.name.clone());
-        self.left.push(Part { names, next });
+        self.left.push(Part { folder, names, next });
         Ok(())
     }
 
     fn leave(&mut self) {
         self.left.pop();
-        self.path.pop();
         let end = self.key.trim_end_matches('/').rfind('/').map_or(0, |at| at + 1);
         self.key.truncate(end);
     }
@@ -119,29 +140,28 @@ impl Walk {
         while batch.len() < BATCH {
             let Some(part) = self.left.last_mut() else { break };
             let Some(Name { name, is_folder }) = part.names.pop() else {
-                match part.next.take() {
-                    Some(behind) => {
-                        self.left.pop();
-                        self.enter(Some(&behind))?;
+                match (part.next.take(), self.left.pop()) {
+                    (Some(behind), Some(part)) => self.read(part.folder, Some(&behind))?,
+                    (None, Some(part)) => {
+                        self.left.push(part);
+                        self.leave();
                     }
-                    None => self.leave(),
+                    (_, None) => break,
                 }
                 continue;
             };
             if is_folder {
-                self.path.push(name.trim_end_matches('/'));
-                self.key.push_str(&name);
-                self.enter(None)?;
+                self.enter(&name)?;
                 continue;
             }
-            match fs::symlink_metadata(self.path.join(&name)) {
+            match part.folder.stat(&name) {
                 Ok(found) => batch.push(Listed {
                     key: Key::listed(&format!("{}{name}", self.key)),
-                    size: found.len(),
-                    modified: found.modified().ok().and_then(|written| written.try_into().ok()),
+                    size: u64::try_from(found.st_size).map_err(io::Error::other)?,
+                    modified: modified(&found),
                 }),
                 // Removed meanwhile.
-                Err(e) if super::is_absent(&e) => {}
+                Err(e) if is_absent(&e) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -149,8 +169,14 @@ impl Walk {
     }
 }
 
+fn modified(found: &Stat) -> Option<Timestamp> {
+    Timestamp::new(found.st_mtime, i32::try_from(found.st_mtime_nsec).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use rstest::rstest;
 
     use super::*;
@@ -165,7 +191,8 @@ mod tests {
             fs::write(file, key).unwrap();
         }
         keys.sort();
-        let mut walk = Walk::in_parts(base.path(), "in/", most).unwrap();
+        let places = Places::open(base.path(), Path::new("")).unwrap();
+        let mut walk = Walk::in_parts(&places, "in/", most).unwrap();
         let mut found = Vec::new();
         loop {
             let batch = walk.batch().unwrap();

@@ -55,5 +55,5 @@ async fn the_place_itself_may_be_a_link() {
     fs::remove_dir_all(room.path("disk")).unwrap();
     let refusal = room.run(&line).await.unwrap_err();
     assert_eq!(refusal.ending, Ending::Final, "{refusal}");
-    assert!(refusal.message.contains("mo-data (a symbolic link) is there"), "{refusal}");
+    assert!(refusal.message.contains("there is a symbolic link in the way"), "{refusal}");
 }
