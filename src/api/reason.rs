@@ -249,6 +249,9 @@ reasons! {
     RepositoryDamaged permanent
         "Something in the repository is not as it was written."
         "The message names it. Do not rely on what it belongs to."
+    UnexpectedFiles passing
+        "Files lie in the catalogue of the repository whose names cannot be those of entries. They damage nothing."
+        "The message names them. Find out what wrote them, and remove them."
     RepositoryTooNew permanent
         "The repository was written by a newer version of this program."
         "Use that version or a later one."

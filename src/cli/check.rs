@@ -14,7 +14,7 @@ use super::{
     flags::{PlaceFlags, Source},
     index::Index,
     known::{self, NAMES},
-    list::{self, Asked, Notes, sheet::Told},
+    list::{self, Asked, Notes, Unexpected, sheet::Told},
     place::{self, Place},
     progress, screen, table,
 };
@@ -278,12 +278,9 @@ async fn all(
 ) -> Result<Ending, Refusal> {
     let mut tally = Tally::default();
     for at in asked {
-        let (mut ids, strays) = list::until(stop, ids(at)).await?;
+        let (mut ids, unexpected) = list::until(stop, ids(at)).await?;
         let (place, folders) = (at.place, &at.folders.found);
-        if strays > 0 {
-            let text = format!("{}: {strays} files of its catalogue have names of none", list::name(place));
-            notes.warn(Ending::Damaged, &text);
-        }
+        unexpected.told(place, notes);
         let there = ids.len();
         ids.retain(|id| !hidden(*id));
         if there == 0 && folders.is_empty() && at.marker.is_none() {
@@ -350,19 +347,19 @@ async fn next(
     Ok(())
 }
 
-/// The backups of a place by the names of its catalogue, the oldest first, and how many names there are none of a backup.
-pub async fn ids(one: &Asked<'_>) -> Result<(Vec<BackupId>, u64), Refusal> {
-    let (mut ids, mut strays) = (Vec::new(), 0);
+/// The backups of a place by the names of its catalogue, the oldest first, and the files there that are not of a backup.
+pub async fn ids(one: &Asked<'_>) -> Result<(Vec<BackupId>, Unexpected), Refusal> {
+    let (mut ids, mut unexpected) = (Vec::new(), Unexpected::default());
     let prefix = Prefix::catalog();
     let mut listed = one.objects.list(&prefix);
     let failed = |e| Refusal::of(&Failure::of_store(one.place.kind(), &e), NAMES);
     while let Some(found) = listed.try_next().await.map_err(failed)? {
         match found.key.backup() {
             Some(id) => ids.push(id),
-            None => strays += 1,
+            None => unexpected.add(&found.key),
         }
     }
-    Ok((ids, strays))
+    Ok((ids, unexpected))
 }
 
 #[cfg(test)]

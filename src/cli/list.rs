@@ -26,7 +26,7 @@ use crate::{
     store::{self, Objects, catalog},
     worker::{Depth, Failure, Folders},
 };
-pub(super) use asked::{Asked, Notes, ask, ask_all, empty, name, nothing};
+pub(super) use asked::{Asked, Notes, Unexpected, ask, ask_all, empty, name, nothing};
 use sheet::{Sheet, Told};
 
 /// Warnings of one kind that are told of a repository.
@@ -190,8 +190,10 @@ async fn write_one(
             Err(failure) => damaged.add(|| format!("{}: {failure}", name(place))),
         }
     };
-    let looked = catalog::each(&**objects, show).await;
+    let mut unexpected = Unexpected::default();
+    let looked = catalog::each_file(&**objects, show, |key| unexpected.add(key)).await;
     damaged.told(notes, "more files of its catalogue cannot be used");
+    unexpected.told(place, notes);
     looked.map_err(|e| Refusal::of(&Failure::of_repository(place.kind(), &e), NAMES))?;
     if !folders.found.is_empty() {
         write_folders(sheet, place, folders, notes);

@@ -1,20 +1,20 @@
 //! The files that make a prefix a repository and a folder a backup: read with caps and checks, written once.
 
 mod commit;
+mod list;
 mod purge;
 mod write;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
 use super::{Error, Failure, Key, Listed, Objects, Prefix, Problem};
-use crate::plan::{
-    BackupId, Catalog, Digest, EntriesReader, Entry, History, Marker, Owner, RepositoryId, manifest::FORMAT,
-};
+use crate::plan::{BackupId, Catalog, Digest, History, Marker, Owner, RepositoryId, manifest::FORMAT};
 
 pub use commit::commit;
+pub use list::{Entries, entries};
 pub use purge::{Purged, purge};
 pub use write::write_entries;
 
@@ -169,7 +169,7 @@ fn check(key: &Key, id: BackupId, content: &[u8]) -> Result<Catalog, Failure> {
 pub struct All {
     /// Ascending by id, which is by age. Each without its history, which is most of it and of no use to others.
     pub catalogs: Vec<Catalog>,
-    /// Files of the catalogue that are damaged, too new, or do not belong there.
+    /// Entries that are damaged or too new.
     pub unreadable: Vec<Failure>,
 }
 
@@ -184,72 +184,46 @@ pub async fn all(objects: &dyn Objects) -> Result<All, Failure> {
     Ok(all)
 }
 
-/// Shows every entry of the catalogue, ascending by id, and why a file is none. A few are held at a time, however many
-/// there are.
-pub async fn each(objects: &dyn Objects, mut show: impl FnMut(Result<Catalog, Failure>)) -> Result<(), Failure> {
+/// Shows every entry of the catalogue, ascending by id, and why one cannot be read. A few are held at a time, however many
+/// there are. Files whose name cannot be an entry's are passed over.
+pub async fn each(objects: &dyn Objects, show: impl FnMut(Result<Catalog, Failure>)) -> Result<(), Failure> {
+    each_file(objects, show, |_| {}).await
+}
+
+/// The same, and every other file that lies there: what a desktop, a network file system or a person has left. Its name
+/// cannot be an entry's, so that it says nothing about any backup.
+pub async fn each_file(
+    objects: &dyn Objects,
+    mut show: impl FnMut(Result<Catalog, Failure>),
+    mut unexpected: impl FnMut(&Key),
+) -> Result<(), Failure> {
     let read_one = |listed: Result<Listed, Error>| async move {
         let key = listed?.key;
         match key.backup() {
-            Some(id) => read(objects, id).await,
-            None => Err(damaged(&key, "its name is none of a catalogue entry")),
+            Some(id) => Ok(File::Entry(read(objects, id).await)),
+            None => Ok(File::Unexpected(key)),
         }
     };
     let mut found = objects.list(&Prefix::catalog()).map(read_one).buffered(AT_ONCE);
-    while let Some(outcome) = found.next().await {
-        match outcome {
-            Ok(Some(catalog)) => show(Ok(catalog)),
+    while let Some(file) = found.next().await {
+        match file {
+            Ok(File::Entry(Ok(Some(catalog)))) => show(Ok(catalog)),
             // Deleted since it was listed.
-            Ok(None) => {}
-            Err(Failure::Store(e)) => return Err(e.into()),
-            Err(e) => show(Err(e)),
+            Ok(File::Entry(Ok(None))) => {}
+            Ok(File::Entry(Err(Failure::Store(e)))) | Err(e) => return Err(e.into()),
+            Ok(File::Entry(Err(e))) => show(Err(e)),
+            Ok(File::Unexpected(key)) => unexpected(&key),
         }
     }
     Ok(())
 }
 
-/// The entries of a backup, one after the other. They count only when `next` has returned `None`: the digests are
-/// compared at the end.
-pub struct Entries {
-    pieces: BoxStream<'static, Result<Bytes, Error>>,
-    reader: Option<EntriesReader>,
-}
-
-/// Begins to read the entry list of a backup.
-pub async fn entries(objects: &dyn Objects, catalog: &Catalog) -> Result<Entries, Failure> {
-    let key = Key::entries(catalog.id, catalog.attempt);
-    let pieces = match objects.read(&key, None).await {
-        Ok(pieces) => pieces,
-        Err(e) if e.problem == Problem::Missing => return Err(damaged(&key, "it is missing")),
-        Err(e) => return Err(e.into()),
-    };
-    Ok(Entries { pieces, reader: Some(EntriesReader::new(catalog)?) })
-}
-
-impl Entries {
-    /// The next entry; `None` when the list has ended and is what its catalogue says.
-    pub async fn next(&mut self) -> Result<Option<Entry>, Failure> {
-        loop {
-            let Some(reader) = &mut self.reader else { return Ok(None) };
-            if let Some(entry) = reader.next_entry()? {
-                return Ok(Some(entry));
-            }
-            match self.pieces.try_next().await? {
-                Some(piece) => reader.push(piece)?,
-                None => {
-                    if let Some(reader) = self.reader.take() {
-                        reader.finish()?;
-                    }
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    /// Reads to the end.
-    pub async fn verify(mut self) -> Result<(), Failure> {
-        while self.next().await?.is_some() {}
-        Ok(())
-    }
+/// A file of the catalogue.
+enum File {
+    /// By its name an entry, and what came of reading it.
+    Entry(Result<Option<Catalog>, Failure>),
+    /// Anything else.
+    Unexpected(Key),
 }
 
 #[cfg(test)]

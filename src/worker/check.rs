@@ -1,6 +1,8 @@
 //! Checking a backup where it lies: whether everything of it is there, or also whether it is what it was. Nothing is
 //! written, and one damage does not hide the next.
 
+mod companions;
+
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -10,6 +12,8 @@ use super::{
     report::Findings,
     restore::{Bytes, Expected, Foreign, Reading, located, without_ids},
 };
+use companions::Companions;
+
 use crate::{
     api::Warning,
     plan::{Catalog, Framing, restored},
@@ -57,7 +61,7 @@ pub struct Checked {
     /// Objects that were read and had the SHA-256 that is on record. MatrixOne's own lists lack that of a few objects: of
     /// those made without us some can only be read.
     pub hashed: u64,
-    /// Objects that are not as they must be.
+    /// Objects that are not as they must be, and files `*.sha256` of MatrixOne that do not fit theirs.
     pub faults: u64,
     /// At most 20 of them, by key, each with what is wrong.
     pub first: Vec<String>,
@@ -152,12 +156,14 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(bytes);
         match fault {
             None => self.hashed += u64::from(digested),
-            Some(fault) => {
-                self.faults += 1;
-                if self.first.len() < NAMED {
-                    self.first.push(fault);
-                }
-            }
+            Some(fault) => self.fault(fault),
+        }
+    }
+
+    fn fault(&mut self, fault: String) {
+        self.faults += 1;
+        if self.first.len() < NAMED {
+            self.first.push(fault);
         }
     }
 }
@@ -182,15 +188,20 @@ async fn listed(reading: Reading<'_>, catalog: &Catalog) -> Result<Tally, Failur
     reading.watch.total(catalog.totals.objects, catalog.totals.bytes);
     let failed = |e: store::Failure| reading.source_failure(&e);
     let entries = of_list(catalog::entries(reading.source, catalog).await.map_err(failed)?);
-    let mut hk_data = false;
+    let (mut hk_data, mut companions) = (false, Companions::default());
     let subjects = entries.map(|entry| {
         let entry = entry.map_err(failed)?;
+        companions.note(catalog, &entry);
         hk_data |= restored::part(&entry.path) == restored::Part::HkData;
         let (key, framing) = located(catalog, &entry).map_err(failed)?;
         let expected = Expected { size: Some(entry.size), digest: Some(entry.sha256) };
         Ok(Subject { key, framing, expected, bytes: entry.size })
     });
-    let tally = read(reading, subjects).await?;
+    let mut tally = read(reading, subjects).await?;
+    let faults = reading.watch.race(companions.faults(reading.source)).await?;
+    for fault in faults.map_err(|e| reading.source_failure(&e.into()))? {
+        tally.fault(fault);
+    }
     if hk_data { Ok(tally) } else { Err(without_ids(catalog)) }
 }
 

@@ -100,7 +100,9 @@ pub(super) async fn take(places: &Places, marker: Option<&Marker>) -> Result<Inv
         Ok(catalog) => counted.add(&catalog, here),
         Err(failure) => counted.damaged.add(&failure.to_string()),
     };
-    catalog::each(repository, add).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
+    let mut unexpected = Faults::default();
+    let looked = catalog::each_file(repository, add, |key| unexpected.add(key.as_str())).await;
+    looked.map_err(|e| Failure::of_repository(places.kind, &e))?;
     let (mut count, mut orphan_bytes) = (0, 0_u64);
     let add = |orphan: Orphan| {
         count += 1;
@@ -125,6 +127,7 @@ pub(super) async fn take(places: &Places, marker: Option<&Marker>) -> Result<Inv
     let warnings = [
         damaged.warning(Reason::RepositoryDamaged, "files of the catalogue cannot be read"),
         foreign.warning(Reason::BackupForeign, "backups were written for another repository"),
+        unexpected.warning(Reason::UnexpectedFiles, "unexpected files lie in the catalogue"),
     ];
     Ok(Inventory { seen, warnings: warnings.into_iter().flatten().collect() })
 }

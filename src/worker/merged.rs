@@ -205,7 +205,7 @@ impl<K: Fn(&str) -> Key + Sync> ServerFiles<'_, K> {
             Flaw::Missing(key) => Trouble::Unknown(format!("{key} is missing")),
             Flaw::Large(key, size) => Trouble::Unknown(format!("{key} has {size} bytes")),
             Flaw::Frames(key, why) => Trouble::Unknown(format!("{key}: {why}")),
-            Flaw::Other(key, ..) => Trouble::Unknown(format!("{key} is not what its companion says")),
+            Flaw::Other(key, ..) => Trouble::Unknown(format!("{key} is not what {key}.sha256 says")),
             Flaw::Content(why) => Trouble::Unknown(why.to_string()),
         })
     }

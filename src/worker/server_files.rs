@@ -72,7 +72,7 @@ impl Flaw {
                 Failure::new(Reason::ObjectCorrupted, format!("failed to read {}: {why}", name(key)))
             }
             Self::Other(key, found, said) => {
-                let detail = format!("the SHA-256 of {} is {found}, its companion says {said}", name(key));
+                let detail = format!("the SHA-256 of {0} is {found}, {0}.sha256 says {said}", name(key));
                 Failure::new(Reason::ObjectCorrupted, detail)
             }
             Self::Content(error) => incomplete(error),

@@ -5,7 +5,7 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{Desk, FULL};
+use super::{Desk, FULL, INCREMENTAL};
 
 /// A cron job whose catalogue was lost must not take it for a success; and programs can read what they get.
 #[rstest]
@@ -92,4 +92,37 @@ fn a_list_is_one_array_and_everything_else_is_lines() {
         assert_eq!(checked, if arguments.contains(&"--not-check-data") { 0 } else { lines }, "{out}");
         assert!(backups.iter().all(|backup| backup["id"].is_string()), "{out}");
     }
+}
+
+#[test]
+fn a_damaged_entry_list_is_named() {
+    let desk = Desk::with("truncated-list");
+    let (code, out, err) = desk.run(&["check", "--path", "prod"]);
+    let named = format!("data/{INCREMENTAL}/1/entries.jsonl.zst");
+    assert!(code == 4 && out.contains(&format!("fault: failed to read {named}: ")), "{code} {out}{err}");
+}
+
+/// What desktops, network file systems and people leave among the entries.
+#[rstest]
+#[case(".DS_Store")]
+#[case("._{INCREMENTAL}.json")]
+#[case(".nfs000000000a2c0c6f00000001")]
+#[case("{INCREMENTAL}.json.bak")]
+#[case("{INCREMENTAL}.JSON")]
+#[case("copy of {INCREMENTAL}.json")]
+#[case("old/{INCREMENTAL}.json")]
+fn a_file_that_cannot_be_an_entry_is_told_once_and_is_in_nobodys_way(#[case] file: &str) {
+    let desk = Desk::with("whole");
+    let file = file.replace("{INCREMENTAL}", INCREMENTAL);
+    let path = desk.path().join("prod/catalog").join(&file);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "{").unwrap();
+    for command in ["list", "check"] {
+        let (code, _, err) = desk.run(&[command, "--path", "prod"]);
+        let named = err.matches(&format!("unexpected files: 1 (catalog/{file})")).count();
+        assert!((code, named) == (0, 1) && !err.contains("delete its backup"), "{command}: {code} {err}");
+    }
+    let (code, out, err) = desk.run(&["delete", INCREMENTAL, "--path", "prod"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(path.is_file(), "it is not ours to remove");
 }

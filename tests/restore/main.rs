@@ -4,6 +4,7 @@ mod base;
 mod check;
 mod check_foreign;
 mod choose;
+mod companions;
 mod crash;
 mod exhibits;
 mod folders;

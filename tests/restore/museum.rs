@@ -101,9 +101,9 @@ pub fn damage(rig: &Rig, what: &str) -> String {
             });
             "hk_data".into()
         }
-        "list is cut" => (cut(rig, &list(rig)), "the entry list".into()).1,
+        "list is cut" => (cut(rig, &list(rig)), list(rig)).1,
         "list is missing" => (unset(rig, &list(rig)), list(rig)).1,
-        "bit in the list" => (flip(rig, &list(rig)), "the entry list".into()).1,
+        "bit in the list" => (flip(rig, &list(rig)), list(rig)).1,
         "upwards" => (replace(rig, "tae/gc/", "tae/../../gc/"), "../".into()).1,
         "absolute" => (replace(rig, "\"mo_meta\"", "\"/etc/passwd\""), "/etc/passwd".into()).1,
         "wrong digest" => {
@@ -121,7 +121,7 @@ pub fn damage(rig: &Rig, what: &str) -> String {
         "unknown format" => (edit(rig, |c| c["format"] = 2.into()), format!("{}: it has format 2", entry(rig))).1,
         "a million claimed" => {
             edit(rig, |c| (c["entries"]["lines"], c["totals"]["objects"]) = (1_000_000.into(), 1_000_000.into()));
-            "the entry list".into()
+            list(rig)
         }
         "ten million gigabytes claimed" => (edit(rig, |c| c["totals"]["bytes"] = u64::MAX.into()), "totals".into()).1,
         other => panic!("{other}"),

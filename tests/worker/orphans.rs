@@ -115,7 +115,7 @@ async fn what_another_backup_holds_and_what_is_not_ours_stays() {
 }
 
 #[rstest]
-#[case::damaged_catalogue(|memory: &Memory, _: &mut ProbeTask| memory.set("catalog/x.json", "{}"), "not known")]
+#[case::damaged_catalogue(|memory: &Memory, _: &mut ProbeTask| memory.set(&format!("catalog/{ID}.json"), "{}"), "not known")]
 #[case::somebody_elses(|_: &Memory, task: &mut ProbeTask| task.storage.uid = "another".into(), "another")]
 #[case::read_only(|_: &Memory, task: &mut ProbeTask| task.storage.read_only = true, "read-only")]
 #[tokio::test]

@@ -14,9 +14,15 @@ use crate::{
         screen,
     },
     plan::Marker,
-    store::Objects,
+    store::{Key, Objects},
     worker::{self, Folders, plain},
 };
+
+/// Unexpected files that are named.
+const NAMED: usize = 5;
+
+/// The longest of their names: other programs choose them.
+const NAME: usize = 100;
 
 /// A place that has answered.
 pub struct Asked<'a> {
@@ -90,6 +96,37 @@ impl Notes {
             if self.cause == Some(n) { screen::error(text) } else { screen::warn(text) }
         }
         self.ending
+    }
+}
+
+/// Files that lie in a repository and are not of it: how many, and the first of them. They damage nothing.
+#[derive(Debug, Default)]
+pub struct Unexpected {
+    count: u64,
+    first: Vec<String>,
+}
+
+impl Unexpected {
+    /// Counts a file.
+    pub fn add(&mut self, key: &Key) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(plain(key.as_str(), NAME));
+        }
+    }
+
+    /// Notes them once.
+    pub fn told(&self, place: &Place, notes: &mut Notes) {
+        let more = if self.count > NAMED as u64 { ", …" } else { "" };
+        if self.count > 0 {
+            let text = format!(
+                "{}: unexpected files: {} ({}{more}); mo-backup did not write them, and they are not backups: remove them",
+                name(place),
+                self.count,
+                self.first.join(", ")
+            );
+            notes.warn(Ending::Done, &text);
+        }
     }
 }
 

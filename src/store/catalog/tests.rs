@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    plan::{Digest, History, Kind, Owner, RepositoryId},
+    plan::{Entry, History, Kind, Owner, RepositoryId},
     sample::{self, DIR},
     store::{
         memory::{Fault, Memory},
@@ -349,9 +349,8 @@ async fn forged_entries_are_refused(#[case] field: &str, #[case] forged: serde_j
 async fn caps_hold() {
     let memory = Memory::new();
     memory.set(Key::catalog(id(1)).as_str(), vec![b' '; CATALOG_MAX + 1]);
-    memory.set("catalog/odd", "x");
     assert!(read(&memory, id(1)).await.unwrap_err().to_string().contains("longer than"));
-    assert_eq!(all(&memory).await.unwrap().unreadable.len(), 2);
+    assert_eq!(all(&memory).await.unwrap().unreadable.len(), 1);
 }
 
 #[tokio::test]
