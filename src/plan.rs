@@ -7,12 +7,14 @@ pub mod entries;
 pub mod error;
 pub mod ids;
 pub mod manifest;
+pub mod newest;
 pub mod path;
 pub mod references;
 pub mod resolve;
 pub mod restored;
 pub mod server_files;
 pub mod tae_list;
+pub mod versions;
 
 pub use chain::{Chain, Link};
 pub use entries::{EntriesReader, EntriesWriter, Written};

@@ -16,12 +16,22 @@ use crate::{
 
 pub use from_spec::{InvalidSpec, backup_id, duration, id_of, method};
 pub use proof::{ProofTask, WAITING_FOR_BOOT, boot_deadline};
-pub use restore::{Choice, RestoreTask, TargetTask};
+pub use restore::{Choice, RestoreTask, TargetTask, WhoseTask};
 
 /// The fence of an attempt: `<uid>-<attempt>`. Written to the status before the Job, sent back with every report.
 #[must_use]
 pub fn run_name(uid: &str, attempt: u32) -> String {
     format!("{uid}-{attempt}")
+}
+
+/// Where a MatrixOne is reached, `host:port`. In Kubernetes a host without a dot means another server in each namespace.
+#[must_use]
+pub fn reached_at(host: &str, port: impl std::fmt::Display, namespace: &str) -> String {
+    if namespace.is_empty() || host.contains(['.', ':']) {
+        format!("{host}:{port}")
+    } else {
+        format!("{host}.{namespace}:{port}")
+    }
 }
 
 /// Where the files of a Job's Pod lie. Secrets come as files, never as arguments or environment.

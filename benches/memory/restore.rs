@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use mo_backup::{
     api::{Format, Outcome, Placement},
     store::{Bucket, Patience},
-    task::{Choice, Location, RestoreTask, TargetTask},
+    task::{Choice, Location, RestoreTask, TargetTask, WhoseTask},
     worker::{Reporter, RestorePorts, Untold, Watch, restore},
 };
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,7 @@ fn task(parallelism: u16, prefix: &str, format: Format) -> RestoreTask {
         subject: subject(),
         storage: storage(),
         choice: Choice::Latest,
+        whose: WhoseTask::default(),
         target: TargetTask {
             location: Location::S3(Box::new(serde_json::from_value(s3).unwrap())),
             data: placement("c1/data"),

@@ -1,46 +1,7 @@
 //! One vocabulary of reasons: of conditions, events, metric labels, reports and `docs/reasons.md`.
 
-/// Makes the enum and its texts from one table, so that no reason can be without its explanation.
-macro_rules! reasons {
-    ($($name:ident $kind:ident $meaning:literal $remedy:literal)*) => {
-        /// Why something is as it is.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason {
-            $(#[doc = $meaning] $name,)*
-        }
-
-        impl Reason {
-            /// Every reason, in the order of the documentation.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// The wire name.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
-            }
-
-            /// What it means, for people.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => $meaning,)* }
-            }
-
-            /// What a person does about it.
-            #[must_use]
-            pub const fn remedy(self) -> &'static str {
-                match self { $(Self::$name => $remedy,)* }
-            }
-
-            /// Whether trying again without a change cannot help.
-            #[must_use]
-            pub const fn is_permanent(self) -> bool {
-                match self { $(Self::$name => reasons!(@ $kind),)* }
-            }
-        }
-    };
-    (@ permanent) => { true };
-    (@ passing) => { false };
-}
+#[macro_use]
+mod vocabulary;
 
 impl Reason {
     /// The reason of this wire name.
@@ -312,6 +273,12 @@ reasons! {
     BackupForeign permanent
         "The backup was written for another repository; somebody copied its entry into this one."
         "Restore it from the repository that it was written for, or from a whole copy of that."
+    ClusterAmbiguous permanent
+        "The repository holds backups of more than one MatrixOne, and `latest` or `before` does not say of which one."
+        "The message names the newest of each. In a new Restore set `source.repository.identity` or `source.repository.address`, or name the backup by its `id`."
+    BackupInFuture passing
+        "The data of a backup is of a later time than now: a clock is wrong, or was. `latest` and `before` pass such a backup over."
+        "Correct the clock. To restore this backup all the same, name it by its `id`."
     TargetNotEmpty permanent
         "The target of the Restore is not empty, and what lies there is not this Restore's own. Nothing is ever overwritten."
         "Name a fresh place in a new Restore, or empty this one."
@@ -356,7 +323,13 @@ reasons! {
         "Correct `target.cluster`, and ask for another proof."
     ServerTooOld permanent
         "The new MatrixOne is of an older version than the one that was backed up, which it does not notice itself."
-        "Stop it. Restore into another fresh place, and start the version there that `status.report.serverVersion` names, or a later one."
+        "Stop it. Restore into another fresh place, and start the version there that `status.report.serverVersion` names."
+    VersionNotTried passing
+        "This version of MatrixOne was never tried on data of the version that was backed up."
+        "Start the version that was backed up, if you can. Otherwise check every table before you let users in. `docs/restore.md` lists the versions that were tried."
+    VersionNotSuitable permanent
+        "This version of MatrixOne does not work on data of the version that was backed up: it was tried."
+        "Stop it. Restore into another fresh place, and start the version there that `status.report.serverVersion` names. `docs/restore.md` lists the versions that were tried."
     UpgradeNotSettled passing
         "MatrixOne has not ended the upgrade of its own tables."
         "See its log; the proof is tried again."
@@ -374,7 +347,7 @@ reasons! {
         "Nothing, as long as no table of yours is among them that should be there."
     VersionNotCompared passing
         "The version of the new MatrixOne was not compared with that of the one that was backed up: one of the two is not known."
-        "Make sure that the new one is of the same version or a later one; MatrixOne does not notice itself."
+        "Make sure that the new one is of the same version; MatrixOne does not notice itself."
     OldServerNotRuledOut passing
         "The new MatrixOne shows nothing that tells it from the server that was backed up."
         "Make sure that `target.cluster` names the new one: give it an address of its own."

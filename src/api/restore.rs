@@ -153,6 +153,7 @@ pub struct BackupRef {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.id), has(self.latest), has(self.before), has(self.paths)].filter(x, x).size() == 1").message("give exactly one of id, latest, before and paths"))]
+#[x_kube(validation = Rule::new("!(has(self.identity) || has(self.address)) || has(self.latest) || has(self.before)").message("identity and address go with latest and before"))]
 pub struct RepositorySource {
     /// Name of the BackupStorage in this namespace.
     #[schemars(length(min = 1, max = 52))]
@@ -162,15 +163,23 @@ pub struct RepositorySource {
     #[schemars(length(min = 36, max = 36))]
     #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$')").message("id must be the id of a backup, such as status.report.id of a Backup"))]
     pub id: Option<String>,
-    /// The newest backup, by the time of its data.
+    /// The newest backup, by the time of its data. Where the repository holds backups of more than one MatrixOne, give `identity` or `address` too: the Restore fails with `ClusterAmbiguous` otherwise, and its message names the newest backup of each. A backup whose data is of a later time than now does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self").message("latest can only be true"))]
     pub latest: Option<bool>,
-    /// The newest backup whose data is not younger than this time, such as `2026-11-21T08:00:00Z`.
+    /// The newest backup whose data is not younger than this time, such as `2026-11-21T08:00:00Z`. `identity` and `address` go with it as with `latest`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 20, max = 35))]
     #[x_kube(validation = Rule::new("self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$')").message("before must be a time such as 2026-11-21T08:00:00Z"))]
     pub before: Option<String>,
+    /// With `latest` and `before`: only backups of the MatrixOne with this identity count. It is in `status.report.server.identity` of a Backup. A MatrixOne that was restored from a backup has the identity of the one that was backed up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub identity: Option<String>,
+    /// With `latest` and `before`: only backups count that were taken from the MatrixOne at this address, `host:port`. It is `cluster.address` of the Backup; a host without a dot has the namespace of the Backup added, such as `mo.databases:6001`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 320))]
+    pub address: Option<String>,
     /// Folders, relative to the BackupStorage, of a backup that `mo_br` or a plain BACKUP statement made: a full backup alone, or a full one and its incremental ones, oldest first. The last one is restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 500)))]

@@ -21,7 +21,7 @@ pub struct RestoreReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub at_time: Option<String>,
-    /// The server that was backed up. The new MatrixOne must be of this version or a later one; MatrixOne itself does not check it.
+    /// The server that was backed up. Start the new MatrixOne in this version; `docs/restore.md` lists the other versions that were tried. MatrixOne itself does not check it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub server_version: Option<String>,

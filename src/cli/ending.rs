@@ -129,6 +129,9 @@ fn hint(reason: Reason, p: &str, path: &str) -> String {
         Reason::StagingNotEmptied => "Run this as the user that MatrixOne runs as, or remove the folder by hand".into(),
         Reason::TargetNotEmpty => "Empty it, or name a fresh place with --restore-path or --restore-filepath".into(),
         Reason::BackupNotFound => "See what there is with mo-backup list".into(),
+        Reason::ClusterAmbiguous => {
+            "Say which one with --identity or --address beside --latest, or give the ID of the backup".into()
+        }
         Reason::BackupRunning => "Wait until it has ended".into(),
         Reason::InvalidSpec
         | Reason::Interrupted

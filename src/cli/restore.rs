@@ -21,7 +21,7 @@ use crate::{
     api::{Outcome, Reason, RestoreReport, Warning},
     plan::BackupId,
     store::{Key, Objects as _, Patience, Retrying},
-    task::{Choice, RestoreTask},
+    task::{Choice, RestoreTask, WhoseTask},
     worker::{self, Asked, Failure, RestorePorts, Watch, plain},
 };
 use source::Origin;
@@ -50,6 +50,12 @@ pub struct RestoreFlags {
     /// The backup with the newest data
     #[arg(long)]
     latest: bool,
+    /// With --latest: of the MatrixOne with this identity
+    #[arg(long, value_name = "ID", requires = "latest", hide_short_help = true)]
+    identity: Option<String>,
+    /// With --latest: of the MatrixOne that was reached there
+    #[arg(long, value_name = "HOST:PORT", requires = "latest", hide_short_help = true)]
+    address: Option<String>,
     #[command(flatten)]
     source: PlaceFlags<Backed>,
     #[command(flatten)]
@@ -155,6 +161,8 @@ impl Order {
             subject: place::subject(BackupId::fresh().to_string()),
             storage: origin.place.storage(),
             choice: origin.choice.clone(),
+            // It is chosen already.
+            whose: WhoseTask::default(),
             target: goal.task.clone(),
             plan_only: flags.plan,
             approved_plan: None,

@@ -8,7 +8,10 @@ use super::{
     job::{Errand, errand},
     run::open_record,
 };
-use crate::api::{Address, Backup, BackupPhase, Cluster, Queue};
+use crate::{
+    api::{Address, Backup, BackupPhase, Cluster, Queue},
+    task::reached_at,
+};
 
 /// A Backup, as the queue sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,10 +56,7 @@ pub fn cluster_key(backup: &Backup) -> String {
         let name = matrix_one_cluster.as_ref().map_or("", |named| &named.name);
         return format!("MatrixOneCluster {namespace}/{name}");
     };
-    match backup.metadata.namespace.as_deref().filter(|_| !host.contains(['.', ':'])) {
-        Some(namespace) => format!("{host}.{namespace}:{port}"),
-        None => format!("{host}:{port}"),
-    }
+    reached_at(host, port, backup.metadata.namespace.as_deref().unwrap_or_default())
 }
 
 impl Ticket {

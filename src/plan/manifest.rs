@@ -108,6 +108,10 @@ pub struct ClusterSeen {
     pub matrixone: String,
     /// Commit the server was built from, as it says itself.
     pub commit: String,
+    /// Where it was reached, `host:port`. It tells a clone, which has the same identity, from its original. Backups of
+    /// earlier versions of this program do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// An attempt that holds bytes of a backup.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{InvalidSpec, Location, StorageTask, Subject, duration, from_spec::stays_inside};
 use crate::{
     api::{BackupStorage, Format, Placement, Restore, RestoreMode, RestoreTarget, StorageType, VolumeLocation},
-    plan::BackupId,
+    plan::{BackupId, newest::Whose},
     store::Key,
 };
 
@@ -22,6 +22,9 @@ pub struct RestoreTask {
     pub storage: StorageTask,
     /// Which backup of it.
     pub choice: Choice,
+    /// Of which MatrixOne, where a backup is chosen by its time.
+    #[serde(default)]
+    pub whose: WhoseTask,
     /// Where to.
     pub target: TargetTask,
     /// Nothing is written: only the plan is reported.
@@ -50,6 +53,26 @@ pub enum Choice {
     Paths(Vec<String>),
 }
 
+/// Of which MatrixOne a backup must be that is chosen by its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WhoseTask {
+    /// Its identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Where it was reached, `host:port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+impl WhoseTask {
+    /// The same, for the choice.
+    #[must_use]
+    pub fn asked(&self) -> Whose<'_> {
+        Whose { identity: self.identity.as_deref(), address: self.address.as_deref() }
+    }
+}
+
 /// Where a backup is restored to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +99,7 @@ impl RestoreTask {
             subject: Subject::of(&restore.metadata, attempt)?,
             storage: StorageTask::of(storage)?,
             choice: choice(restore, backup)?,
+            whose: whose(restore),
             target: TargetTask::of(&spec.target)?,
             plan_only: spec.mode == RestoreMode::Plan,
             approved_plan: spec.approved_plan.clone(),
@@ -84,6 +108,14 @@ impl RestoreTask {
             run_deadline: duration("spec.deadlines.run", &spec.deadlines.run)?,
             stall_deadline: duration("spec.deadlines.stall", &spec.deadlines.stall)?,
         })
+    }
+}
+
+fn whose(restore: &Restore) -> WhoseTask {
+    let repository = restore.spec.source.repository.as_ref();
+    WhoseTask {
+        identity: repository.and_then(|repository| repository.identity.clone()),
+        address: repository.and_then(|repository| repository.address.clone()),
     }
 }
 

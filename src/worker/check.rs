@@ -16,7 +16,7 @@ use companions::Companions;
 
 use crate::{
     api::Warning,
-    plan::{Catalog, Framing, restored},
+    plan::{Catalog, Framing, newest::Whose, restored},
     store::{
         self, Key, Objects, Patience, Problem, Retrying, catalog,
         presence::{NAMED, Presence, of_list},
@@ -87,7 +87,8 @@ pub async fn check(
 ) -> Result<Checked, Failure> {
     let source = Retrying::new(source.clone(), patience, watch.token().clone());
     let CheckTask { choice, parallelism, depth } = task;
-    let reading = Reading { source: &source, place: kind, choice, parallelism: *parallelism, watch };
+    let (whose, parallelism) = (Whose::default(), *parallelism);
+    let reading = Reading { source: &source, place: kind, choice, whose, parallelism, watch };
     // In one task on purpose: when the work hangs, the heartbeat stops too.
     let checked = tokio::select! {
         biased;

@@ -15,6 +15,7 @@ use crate::{
         resolve::Assembled,
     },
     store::{self, catalog},
+    task::reached_at,
 };
 
 /// What the catalogue entry says besides the entry list.
@@ -91,6 +92,7 @@ impl Attempt<'_> {
                 identity: ground.facts.identity.clone(),
                 matrixone: ground.facts.version.to_string(),
                 commit: ground.facts.commit.clone(),
+                address: Some(reached_at(&task.cluster.host, task.cluster.port, &task.subject.namespace)),
             },
             backup_ts,
             exact_until,

@@ -3,6 +3,7 @@
 //! Everything about the backup is read and checked before the target is touched. What is written there is written under
 //! the marker of this Restore, so that the next attempt goes on, and so that nobody takes half of it for the whole.
 
+mod by_time;
 mod check;
 mod choose;
 pub(super) mod folder;
@@ -30,7 +31,7 @@ use check::Tags;
 use choose::Chosen;
 use said::{Done, Known};
 
-pub use choose::latest;
+pub use by_time::latest;
 pub(super) use choose::{Bytes, located};
 pub(super) use foreign::Foreign;
 pub(super) use reading::{Expected, Reading, without_ids};
@@ -53,7 +54,8 @@ pub async fn restore(task: &RestoreTask, ports: &RestorePorts, watch: &Watch) ->
     let patient = |objects: &Arc<dyn Objects>| Retrying::new(objects.clone(), ports.patience, watch.token().clone());
     let (source, target) = (patient(&ports.source), patient(&ports.target));
     let place = Place::of(&task.storage.location);
-    let reading = Reading { source: &source, place, choice: &task.choice, parallelism: task.parallelism, watch };
+    let (choice, whose, parallelism) = (&task.choice, task.whose.asked(), task.parallelism);
+    let reading = Reading { source: &source, place, choice, whose, parallelism, watch };
     let attempt = Attempt { task, reading, target: &target, watch };
     // In one task on purpose: when the work hangs, the heartbeat stops too, and the operator notices.
     let result = tokio::select! {

@@ -10,7 +10,7 @@ use super::{
 #[rstest]
 #[case("v1.2.4", Some("v4.2.0"), false)]
 #[case("v4.2.0", Some("v4.2.0"), true)]
-#[case("v4.2.0", Some("v1.2.4"), true)]
+#[case("v4.2.0", Some("v4.1.4"), true)]
 #[case("v1.2.4", None, true)]
 #[tokio::test(start_paused = true)]
 async fn an_older_server_is_refused(#[case] now: &'static str, #[case] before: Option<&str>, #[case] right: bool) {
@@ -27,8 +27,27 @@ async fn an_older_server_is_refused(#[case] now: &'static str, #[case] before: O
     }
 }
 
+/// v4.2.0 reads the rows of v3.0.18, and never ends the upgrade of its own tables.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_known_not_to_work_is_refused() {
+    let mut task = task();
+    task.restored.server_version = Some("v3.0.18".into());
+    let message = assert_failed(&run(&Double::restored("v4.2.0"), &task).await, "VersionNotSuitable", false);
+    assert!(message.contains("is v4.2.0, and v3.0.18 was backed up: the upgrade"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_were_never_tried_together_are_said() {
+    let mut task = task();
+    task.restored.server_version = Some("v4.1.4".into());
+    let report = run(&Double::restored("v4.2.0"), &task).await;
+    assert_proven(&report);
+    let reasons: Vec<_> = report.warnings.iter().map(|warning| warning.reason.as_str()).collect();
+    assert_eq!(reasons, ["VersionNotTried"]);
+}
+
 #[rstest]
-#[case::both_known("v4.2.0", Some("v1.2.4"), false)]
+#[case::both_known("v4.2.0", Some("v4.2.0"), false)]
 #[case::backup_unknown("v4.2.0", None, true)]
 #[case::backup_nameless("v4.2.0", Some("main"), true)]
 #[case::server_nameless("main", Some("v4.2.0"), true)]

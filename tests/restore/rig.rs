@@ -13,7 +13,7 @@ use mo_backup::{
     api::{Format, Outcome, Placement, RestoreReport, ServerCredentials},
     plan::{Catalog, Framing, RepositoryId},
     store::{Objects, Patience, memory::Memory},
-    task::{Choice, Location, RestoreTask, StorageTask, Subject, TargetTask},
+    task::{Choice, Location, RestoreTask, StorageTask, Subject, TargetTask, WhoseTask},
     worker::{Reporter, RestorePorts, Untold, Watch, restore},
 };
 use serde_json::Value;
@@ -131,6 +131,7 @@ impl Rig {
                 server_credentials: ServerCredentials::FromSecret,
             },
             choice,
+            whose: WhoseTask::default(),
             target: TargetTask {
                 location: s3("restored"),
                 data: placement("c1/data"),

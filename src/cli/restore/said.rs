@@ -6,6 +6,7 @@ use super::{Order, target::Goal};
 use crate::{
     api::{Format, RestoreReport},
     cli::{table, words},
+    plan::versions,
     sql::Version,
     task::{Choice, Location},
 };
@@ -62,7 +63,7 @@ fn name(order: &Order, report: &RestoreReport) -> String {
 /// With what the new MatrixOne must be started. It does not notice itself when it is not.
 fn start(order: &Order, version: Option<&str>) -> String {
     let Goal { task, objects, ids, .. } = &order.goal;
-    let version = version.unwrap_or("The version that was backed up");
+    let version = versions::fit(version.unwrap_or_default()).replace(". ", "\n    ");
     let (shared, hk_data) = match &task.location {
         Location::Volume(_) => (
             format!("{objects}, backend {}", backend(task.data.format)),
@@ -82,7 +83,8 @@ fn start(order: &Order, version: Option<&str>) -> String {
     };
     format!(
         "\nStart MatrixOne\n    \
-         {version} or a later one; MatrixOne does not compare versions\n    \
+         {version}\n    \
+         MatrixOne does not compare versions itself\n    \
          SHARED   {shared}\n    \
          hk_data  {hk_data}\n             \
          If MatrixOne does not find it, it starts all the same, and gives ids twice\n    \

@@ -13,7 +13,7 @@ use crate::{
         place::{self, Place},
         screen,
     },
-    plan::BackupId,
+    plan::{BackupId, newest::Whose},
     task::Choice,
     worker::{self, Folders, FoundFolder},
 };
@@ -87,7 +87,7 @@ pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -
         ids.retain(|id| !hidden(*id));
         match &ids[..] {
             [] => Err(Refusal::not_found(format!("there is no backup in {}", list::name(place)))),
-            [..] if flags.latest => latest(&asked, &hidden).await,
+            [..] if flags.latest => latest(flags, &asked, &hidden).await,
             [id] => Ok(Choice::Id(*id)),
             [..] => {
                 let names = ids.iter().rev().map(ToString::to_string);
@@ -101,9 +101,15 @@ pub async fn of(flags: &RestoreFlags, index: &Index, stop: &CancellationToken) -
 
 /// The backup with the newest data, by its id: every command line has the same name, so only the id tells whether it is the
 /// one that the target has. What is passed over is said before anything is restored.
-async fn latest(asked: &Asked<'_>, hidden: &(dyn Fn(BackupId) -> bool + Sync)) -> Result<Choice, Refusal> {
+async fn latest(
+    flags: &RestoreFlags,
+    asked: &Asked<'_>,
+    hidden: &(dyn Fn(BackupId) -> bool + Sync),
+) -> Result<Choice, Refusal> {
     let repository = asked.marker.as_ref().map(|marker| marker.repository);
-    let found = worker::latest(&*asked.objects, asked.place.kind(), repository, hidden).await;
+    let whose = Whose { identity: flags.identity.as_deref(), address: flags.address.as_deref() };
+    let of = (repository, whose, worker::wall()());
+    let found = worker::latest(&*asked.objects, asked.place.kind(), of, hidden).await;
     let (id, warnings) = found.map_err(|failure| super::failed(&failure))?;
     warnings.iter().for_each(super::warn);
     Ok(Choice::Id(id))

@@ -307,7 +307,12 @@ async fn folders_made_without_us_are_restored() {
     let chain = "--backup_path @/backups/full --backup_path @/backups/incr";
     let (report, said) = room.run(&format!("{chain} {dn}")).await.unwrap();
     assert_eq!((report.backup.as_deref(), report.objects), (Some("incr"), Some(122)));
-    for text in ["Folders: full, incr\n", "TaePath\n    ./mo-data/shared2\n", "v4.2.0 or a later", "backend DISK-V2"] {
+    for text in [
+        "Folders: full, incr\n",
+        "TaePath\n    ./mo-data/shared2\n",
+        "\n    v4.2.0, the version that was backed up",
+        "backend DISK-V2",
+    ] {
         assert!(said.contains(text), "{text} in {said}");
     }
     assert!(!said.contains("looks in ./mo-data/shared2"), "{said}");

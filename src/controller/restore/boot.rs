@@ -9,6 +9,7 @@ use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::O
 
 use crate::{
     api::{Format, Placement, RestorePlan, S3Location},
+    plan::versions,
     task::{Location, TargetTask},
 };
 
@@ -175,7 +176,7 @@ port = 6001
         Some(format!(
             r"# The fields of a MatrixOneCluster that start it on the restored place; the rest of its spec is as ever.
 spec:
-  version: {server}   # this one or a later one
+  version: {server}   # the version that was backed up
   logService:
     initialConfig:
       restoreFrom: hk_data
@@ -203,12 +204,14 @@ spec:
             None => "A standalone MatrixOne, one Pod, works in the target folder: the files go to its folder etc/.\n",
         };
         format!(
-            "Start MatrixOne {server} or a later one with these files: mo-service -launch ./etc/launch.toml\n\
+            "Start MatrixOne {}\n\
+             Start it with these files: mo-service -launch ./etc/launch.toml\n\
              MatrixOne does not check the version, nor that hk_data is found.\n\
              {keys}\
              Everything beside the restored files must be new: no folder of the old log service or TN.\n\
              Sign of success: the log service writes \"restore hakeeper data\" at its first start.\n\
-             Then read values from every table: counts are right even where objects are missing.\n"
+             Then read values from every table: counts are right even where objects are missing.\n",
+            versions::fit(server),
         )
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         job::{JobPlan, restore_name},
         run::{Ending, GRACE, Limits, Open, Verdict, judge, open_record},
     },
-    plan::BackupId,
+    plan::{BackupId, versions},
     task::{InvalidSpec, RestoreTask, TargetTask, Task},
 };
 
@@ -336,7 +336,7 @@ fn in_place(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) ->
 /// Everything is in place, and no more was asked for.
 pub(super) fn at_rest(seen: &Observed, mut draft: RestoreDraft, report: &RestoreReport) -> RestoreDecision {
     let name = boot::name(seen.restore.metadata.name.as_deref().unwrap_or_default());
-    let version = report.server_version.as_deref().unwrap_or("the version that was backed up");
+    let start = versions::fit(report.server_version.as_deref().unwrap_or_default());
     let (reason, message) = match &report.already_restored {
         Some(earlier) => (
             Reason::AlreadyRestored,
@@ -346,10 +346,9 @@ pub(super) fn at_rest(seen: &Observed, mut draft: RestoreDraft, report: &Restore
                 earlier.uid, earlier.completed_at
             ),
         ),
-        None => (
-            Reason::NotBooted,
-            format!("every object is in place. Start MatrixOne {version} or a later one as ConfigMap {name} says"),
-        ),
+        None => {
+            (Reason::NotBooted, format!("every object is in place. Start MatrixOne {start} ConfigMap {name} says how"))
+        }
     };
     draft.status.run.end_time = Some(Time(draft.now));
     let message = Warning::added(&message, &report.warnings);

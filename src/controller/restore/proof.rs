@@ -93,7 +93,8 @@ fn about(seen: &Observed) -> String {
 fn spoiled(draft: &RestoreDraft) -> Option<(Reason, String)> {
     let proven = draft.status.run.conditions.iter().find(|c| c.type_ == ConditionType::Proven.as_str())?;
     let reason = Reason::parse(&proven.reason)?;
-    let against = [Reason::IdsRestarted, Reason::ValuesUnreadable, Reason::ServerTooOld].contains(&reason);
+    let against = [Reason::IdsRestarted, Reason::ValuesUnreadable, Reason::ServerTooOld, Reason::VersionNotSuitable];
+    let against = against.contains(&reason);
     (proven.status == "False" && against).then(|| (reason, proven.message.clone()))
 }
 

@@ -1,15 +1,16 @@
-//! Whether the server is new enough, and done with the upgrade of its own tables.
+//! Whether the version of the server fits, and whether it is done with the upgrade of its own tables.
 
 use super::{Proof, rows, shown};
 use crate::{
     api::Reason,
+    plan::versions::{Tried, tried},
     sql::{Ask, Rows, Session, Version},
     worker::{Failure, report::Findings},
 };
 
 impl Proof<'_> {
-    /// Refuses a server that is older than the one that was backed up. Where one of the two does not tell, it passes, and
-    /// that is said.
+    /// Refuses a server that is older than the one that was backed up, and one that is known not to work on its data.
+    /// Where one of the two does not tell, or the two were never tried together, it passes, and that is said.
     pub(super) fn is_new_enough(&self, version: &str, findings: &mut Findings) -> Result<(), Failure> {
         let told = self.task.restored.server_version.as_deref();
         let before = told.and_then(Version::of_release);
@@ -18,7 +19,18 @@ impl Proof<'_> {
                 let detail = format!("the new MatrixOne is {now}, and {before} was backed up");
                 Err(Failure::new(Reason::ServerTooOld, detail))
             }
-            (Some(_), Some(_)) => Ok(()),
+            (Some(before), Some(now)) => match tried(&before.to_string(), &now.to_string()) {
+                Tried::Works => Ok(()),
+                Tried::Limps(why) | Tried::DoesNotStart(why) => {
+                    let detail = format!("the new MatrixOne is {now}, and {before} was backed up: {why}");
+                    Err(Failure::new(Reason::VersionNotSuitable, detail))
+                }
+                Tried::Never => {
+                    let text = format!("the new MatrixOne is {now}, and {before} was backed up: never tried together");
+                    findings.warn(Reason::VersionNotTried, text);
+                    Ok(())
+                }
+            },
             (None, _) | (_, None) => {
                 let told = told.map_or_else(|| "one of unknown version".to_owned(), shown);
                 let text = format!("the new MatrixOne is {}, and {told} was backed up: not compared", shown(version));

@@ -1,24 +1,16 @@
 //! Which backup, and where its bytes lie.
 
-use std::cmp::Ordering;
-
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 
-use super::{foreign::Foreign, reading::Reading};
+use super::{by_time, foreign::Foreign, reading::Reading};
 use crate::{
-    api::{Reason, Warning},
-    plan::{BackupId, Catalog, Digest, Entry, Framing, Placed, RepositoryId, Restored, restored},
-    store::{self, Key, Objects, catalog, framing, presence::of_list, transfer::Load},
+    api::Reason,
+    plan::{BackupId, Catalog, Digest, Entry, Framing, Placed, RepositoryId, Restored, newest::Asked, restored},
+    store::{self, Key, catalog, framing, presence::of_list, transfer::Load},
     task::Choice,
-    worker::{
-        Failure, Place,
-        inventory::plain,
-        report::{Findings, at_time},
-    },
+    worker::{Failure, inventory::plain, report::Findings},
 };
 
-/// Names that are told of those that cannot be read.
-const NAMED: usize = 5;
 /// The longest version and identity of a server that a report takes.
 const SAID: usize = 64;
 
@@ -117,9 +109,9 @@ impl Reading<'_> {
             Choice::Before(time) => Some(time.as_nanosecond()),
             Choice::Latest | Choice::Id(_) | Choice::Paths(_) => None,
         };
-        let among = Among { repository, before, left_out: &|_| false };
-        let found = newest(self.source, among, findings).await.map_err(|e| self.source_failure(&e))?;
-        found.map(Chosen::of)
+        let asked = Asked { repository, before, whose: self.whose, now: self.watch.now().as_nanosecond() };
+        let found = by_time::newest(self.source, &asked, &|_| false, findings).await;
+        found.map_err(|e| self.source_failure(&e))?.map(Chosen::of)
     }
 
     /// What is to be restored, with the places of the objects and of the file with the ids. It counts only when the
@@ -138,72 +130,6 @@ impl Reading<'_> {
             Bytes::Foreign(foreign) => Ok(foreign.loads((data, hk_data))),
         }
     }
-}
-
-/// The backups that one is chosen from.
-struct Among<'a> {
-    /// The repository they must be of, if its marker says which it is.
-    repository: Option<RepositoryId>,
-    /// Latest moment of their data, nanoseconds since 1970.
-    before: Option<i128>,
-    /// Which of them do not count.
-    left_out: &'a (dyn Fn(BackupId) -> bool + Sync),
-}
-
-/// The backup with the newest data of those that can be read, or why there is none. What is passed over is a finding.
-async fn newest(
-    source: &dyn Objects,
-    among: Among<'_>,
-    findings: &mut Findings,
-) -> Result<Result<Catalog, Failure>, store::Failure> {
-    let Among { repository, before, left_out } = among;
-    let catalog::All { catalogs, unreadable } = catalog::all(source).await?;
-    let counted = catalogs.into_iter().filter(|c| !left_out(c.id));
-    let (own, others): (Vec<_>, Vec<_>) = counted.partition(|c| repository.is_none_or(|here| c.repository == here));
-    let in_time = |c: &&Catalog| before.is_none_or(|before| i128::from(c.backup_ts.physical) <= before);
-    let age = |a: &&Catalog, b: &&Catalog| -> Ordering { (a.backup_ts, a.id).cmp(&(b.backup_ts, b.id)) };
-    let found = own.iter().filter(in_time).max_by(age);
-    let instead = found.map(|c| format!(" (the newest of the others is {})", shown(c))).unwrap_or_default();
-    if !unreadable.is_empty() {
-        let names: Vec<_> = unreadable.iter().take(NAMED).map(ToString::to_string).collect();
-        let detail = format!("passed over, {} in all{instead}: {}", unreadable.len(), names.join("; "));
-        findings.warn(Reason::RepositoryDamaged, detail);
-    }
-    if let Some(first) = others.first() {
-        let detail = format!("passed over {} of another repository{instead}, first {}", others.len(), first.id);
-        findings.warn(Reason::BackupForeign, detail);
-    }
-    Ok(found.cloned().ok_or_else(|| none(own.iter().min_by(age), unreadable.len())))
-}
-
-/// The id of the backup with the newest data, as a restore chooses it, and what it is good to know about that choice.
-/// Backups that are left out do not count; nor do those of another repository, if it is known which one this is.
-///
-/// # Errors
-/// When there is none, or the store does not answer.
-pub async fn latest(
-    source: &dyn Objects,
-    kind: Place,
-    repository: Option<RepositoryId>,
-    left_out: &(dyn Fn(BackupId) -> bool + Sync),
-) -> Result<(BackupId, Vec<Warning>), Failure> {
-    let mut findings = Findings::default();
-    let among = Among { repository, before: None, left_out };
-    let found = newest(source, among, &mut findings).await.map_err(|e| Failure::of_repository(kind, &e))?;
-    Ok((found?.id, findings.warnings))
-}
-
-fn shown(catalog: &Catalog) -> String {
-    format!("{} with data of {} UTC", catalog.id, at_time(catalog.backup_ts.physical).unwrap_or_default())
-}
-
-fn none(oldest: Option<&Catalog>, unreadable: usize) -> Failure {
-    let nearest = match (oldest, unreadable) {
-        (Some(oldest), _) => format!("no backup is that old; the oldest is {}", shown(oldest)),
-        (None, 0) => "there is no backup".into(),
-        (None, more) => format!("there is no backup that can be read, and {more} that cannot"),
-    };
-    Failure::new(Reason::BackupNotFound, nearest)
 }
 
 /// Where an entry lies, and in which frames.

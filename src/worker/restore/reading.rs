@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::Reason,
-    plan::{Catalog, Digest, Framing, restored},
+    plan::{Catalog, Digest, Framing, newest::Whose, restored},
     sql::Version,
     store::{
         self, Key, Objects, Tag, catalog,
@@ -36,6 +36,8 @@ pub(in crate::worker) struct Reading<'a> {
     pub place: Place,
     /// Which backup.
     pub choice: &'a Choice,
+    /// Of which MatrixOne, where it is chosen by its time.
+    pub whose: Whose<'a>,
     /// Objects that are read at the same time.
     pub parallelism: u16,
     /// Progress, and the end.

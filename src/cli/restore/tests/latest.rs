@@ -120,3 +120,29 @@ async fn another_backup_in_folders_is_not_taken_for_the_one_that_was_restored() 
         fs::remove_dir_all(room.path("mo/mo-data")).unwrap();
     }
 }
+
+#[tokio::test]
+async fn of_two_matrixone_none_is_guessed() {
+    let room = Room::of("whole");
+    let text = fs::read_to_string(room.path(&entry(IDS[1]))).unwrap();
+    let mut of_another: Value = serde_json::from_str(&text).unwrap();
+    let known = of_another["cluster"]["identity"].as_str().unwrap().to_owned();
+    of_another["cluster"]["identity"] = "a-test-cluster".into();
+    of_another["cluster"]["address"] = "mo.testing:6001".into();
+    room.write(&entry(IDS[1]), &of_another.to_string());
+    let line = format!("{FROM} {TO} --latest");
+    let refusal = room.order(&line).await.err().unwrap();
+    assert_eq!(refusal.ending, Ending::Final, "{refusal}");
+    for part in [IDS[0], IDS[1], &known, "a-test-cluster", "mo.testing:6001", "--identity or --address"] {
+        assert!(refusal.message.contains(part), "{part} in {refusal}");
+    }
+    for (which, id) in [
+        (format!("--identity {known}"), IDS[0]),
+        ("--identity a-test-cluster".into(), IDS[1]),
+        ("--address mo.testing:6001".into(), IDS[1]),
+    ] {
+        let order = room.order(&format!("{line} {which}")).await.unwrap();
+        assert_eq!(order.task.choice, Choice::Id(id.parse().unwrap()), "{which}");
+    }
+    assert!(parsed(&["x", "--identity", "a"]).is_err());
+}
