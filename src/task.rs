@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{BackupType, Method, S3Location, ServerCredentials, Swept, TlsMode, VerifyLevel, VolumeLocation},
+    api::{
+        BackupType, ManifestRef, Method, S3Location, ServerCredentials, Swept, TlsMode, VerifyLevel, VolumeLocation,
+    },
     plan::BackupId,
 };
 
@@ -200,6 +202,9 @@ pub struct PurgeTask {
     pub id: BackupId,
     /// The repository.
     pub storage: StorageTask,
+    /// The entry in the catalogue that the object's report names. `None`: nothing of it is known to have been committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<ManifestRef>,
     /// The staging folder whose left-overs go too.
     pub staging: Option<StagingTask>,
 }

@@ -148,6 +148,10 @@ pub struct ManifestRef {
     pub key: String,
     /// SHA-256 of the catalogue entry.
     pub sha256: String,
+    /// Id of the repository that the backup was written to: a removal touches no other one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub repository: Option<String>,
 }
 
 /// What was read back and compared.

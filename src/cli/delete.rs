@@ -84,6 +84,7 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
         subject: place::subject(BackupId::fresh().to_string()),
         id,
         storage: place.storage(),
+        known: None,
         staging: None,
     };
     let watch = progress::quiet("delete", &task.subject.run, stop);

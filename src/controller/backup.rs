@@ -27,7 +27,7 @@ use jiff::Timestamp;
 pub use decide::decide;
 pub use imported::is_awaited;
 use observe::asked_to_retry;
-pub use observe::{Base, Observed};
+pub use observe::{Base, Keeper, Observed};
 pub use plan::finished;
 
 use super::{

@@ -93,10 +93,19 @@ pub async fn backups_of_storage(
     pages(&Api::namespaced(client.clone(), namespace), &format!("spec.storage={storage}"), show).await
 }
 
+/// Shows every Backup of a namespace.
+pub async fn backups_of_namespace(client: &Client, namespace: &str, show: impl FnMut(&Backup)) -> Result<(), Error> {
+    pages(&Api::namespaced(client.clone(), namespace), "", show).await
+}
+
 /// Shows every Backup that has these fields, page by page. None is left out: one that cannot be decoded is an error.
 async fn pages(api: &Api<Listed<Backup>>, fields: &str, mut show: impl FnMut(&Backup)) -> Result<(), Error> {
-    let failed = |e| Error::kube("list", format!("the Backups with {fields}"), e);
-    let mut params = ListParams::default().fields(fields).limit(PAGE);
+    let what = if fields.is_empty() { "the Backups".to_owned() } else { format!("the Backups with {fields}") };
+    let failed = |e| Error::kube("list", what.clone(), e);
+    let mut params = ListParams::default().limit(PAGE);
+    if !fields.is_empty() {
+        params = params.fields(fields);
+    }
     loop {
         let list = api.list(&params).await.map_err(failed)?;
         for Listed(backup) in list.items {

@@ -316,6 +316,7 @@ impl PurgeTask {
             subject: Subject::of(&backup.metadata, attempt)?,
             id: backup_id(backup)?,
             storage: StorageTask::of(storage)?,
+            known: backup.status.as_ref().and_then(|s| s.report.as_ref()?.manifest.clone()),
             staging: backup.spec.staging.as_ref().map(|s| StagingTask::of(&s.volume)).transpose()?,
         })
     }

@@ -4,7 +4,7 @@ use futures::TryStreamExt as _;
 
 use super::{Failure, Places, Staging, clean};
 use crate::{
-    api::Reason,
+    api::{ManifestRef, Reason},
     plan::{BackupId, RepositoryId},
     store::{
         self, Key, Objects, Prefix,
@@ -26,6 +26,7 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
     let purged = match &marker {
         Some(marker) => {
             catalog::own(marker, &task.storage.uid).map_err(failed)?;
+            is_there(task, marker.repository)?;
             let purged = catalog::purge(repository, task.id).await.map_err(failed)?;
             let Purged { objects, bytes, kept } = purged;
             tracing::info!(objects, bytes, kept, "removed");
@@ -35,6 +36,9 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
             let left = first_left(repository, task.id).await.map_err(|e| Failure::of_store(places.kind, &e))?;
             if let Some(left) = left {
                 return Err(unmarked(task, &left));
+            }
+            if let Some(known) = &task.known {
+                return Err(elsewhere(task, known, "there is no repository in it"));
             }
             Purged::default()
         }
@@ -51,6 +55,30 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
         }
     }
     Ok(purged)
+}
+
+/// Refuses another repository than the one that the backup was written to: there is nothing of it here, and to say that it
+/// was removed would leave it for ever. Reports of earlier versions do not name the repository.
+fn is_there(task: &PurgeTask, here: RepositoryId) -> Result<(), Failure> {
+    match task.known.as_ref().map(|known| (known, known.repository.as_deref())) {
+        Some((known, Some(repository))) if repository != here.to_string() => {
+            Err(elsewhere(task, known, &format!("it is repository {here}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The storage is another place than the one that the backup was written to.
+fn elsewhere(task: &PurgeTask, known: &ManifestRef, here: &str) -> Failure {
+    let (namespace, name) = (&task.storage.namespace, &task.storage.name);
+    let repository = known.repository.as_deref().unwrap_or("of unknown id");
+    let detail = format!(
+        "backup {} was written to {} of repository {repository}; BackupStorage {namespace}/{name} is another place now: {here}. \
+         Nothing was removed. Let a BackupStorage of this name point to the place of that repository, or set \
+         deletionPolicy: Retain and remove the data there",
+        task.id, known.key
+    );
+    Failure::new(Reason::PurgeFailed, detail)
 }
 
 /// Something of the backup that is still there.

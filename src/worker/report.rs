@@ -101,14 +101,25 @@ pub fn imported(run: &str, (catalog, sha256): &(Catalog, Digest)) -> BackupRepor
         version: plain(&catalog.cluster.matrixone, NAME),
         identity: plain(&catalog.cluster.identity, NAME),
     };
-    let manifest = ManifestRef { key: Key::catalog(catalog.id).to_string(), sha256: sha256.to_string() };
+    let manifest = ManifestRef {
+        key: Key::catalog(catalog.id).to_string(),
+        sha256: sha256.to_string(),
+        repository: Some(catalog.repository.to_string()),
+    };
     BackupReport { server: Some(server), manifest: Some(manifest), verified: None, ..committed(common, &found) }
 }
 
-/// The report of a purge or a sweep that failed.
+/// The report of a purge or a sweep that failed. It takes the place of the backup's own report, so it keeps what the next
+/// attempt must know.
 #[must_use]
-pub fn removal(run: &str, id: BackupId, failure: &Failure, started: Timestamp) -> BackupReport {
+pub fn removal(
+    run: &str,
+    (id, known): (BackupId, Option<&ManifestRef>),
+    failure: &Failure,
+    started: Timestamp,
+) -> BackupReport {
     BackupReport {
+        manifest: known.cloned(),
         said: failure.said(run),
         id: Some(id.to_string()),
         start_time: Some(Time(started)),
@@ -154,7 +165,8 @@ fn committed(common: BackupReport, taken: &Taken) -> BackupReport {
 fn manifest(catalog: &Catalog) -> Option<ManifestRef> {
     let stored = serde_json::to_vec(catalog).ok()?;
     let sha256 = Digest(Sha256::digest(&stored).into()).to_string();
-    Some(ManifestRef { key: Key::catalog(catalog.id).to_string(), sha256 })
+    let repository = Some(catalog.repository.to_string());
+    Some(ManifestRef { key: Key::catalog(catalog.id).to_string(), sha256, repository })
 }
 
 /// A consistency point for people, UTC, whole seconds.
@@ -224,6 +236,14 @@ mod tests {
     #[test]
     fn a_consistency_point_is_utc() {
         assert_eq!(at_time(1_795_220_037_490_199_172).as_deref(), Some("2026-11-21 00:13:57"));
+    }
+
+    #[test]
+    fn a_failed_removal_keeps_what_the_next_one_must_know() {
+        let known = ManifestRef { key: "key".into(), sha256: "digest".into(), repository: Some("id".into()) };
+        let failure = Failure::new(Reason::PurgeFailed, "why");
+        let report = removal("u-2", (BackupId::fresh(), Some(&known)), &failure, Timestamp::UNIX_EPOCH);
+        assert_eq!(report.manifest, Some(known));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     restore, sequence,
 };
 use crate::{
-    api::{Outcome, Said},
+    api::{ManifestRef, Outcome, Said},
     plan::BackupId,
     store::Patience,
     task::{BackupTask, ProbeTask, ProofTask, PurgeTask, RestoreTask, Subject, SweepTask, TASK_ENV, Task, mount},
@@ -121,7 +121,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
         }
         Err(failure) => Err(failure),
     };
-    removed(&watch, (&task.subject.run, task.id), purged).await
+    removed(&watch, (&task.subject.run, task.id, task.known.as_ref()), purged).await
 }
 
 async fn run_sweep(task: &SweepTask, stop: CancellationToken) -> Exit {
@@ -134,16 +134,20 @@ async fn run_sweep(task: &SweepTask, stop: CancellationToken) -> Exit {
         }
         Err(failure) => Err(failure),
     };
-    removed(&watch, (&task.subject.run, task.id), swept).await
+    removed(&watch, (&task.subject.run, task.id, None), swept).await
 }
 
-async fn removed(watch: &Watch, (run, id): (&str, BackupId), result: Result<(), Failure>) -> Exit {
+async fn removed(
+    watch: &Watch,
+    (run, id, known): (&str, BackupId, Option<&ManifestRef>),
+    result: Result<(), Failure>,
+) -> Exit {
     match result.map_err(|failure| watch.ended(failure)) {
         // Nothing is reported: the report of the backup stays, and the end of the Job says enough.
         Ok(()) => last_words(&Said { outcome: Outcome::Succeeded, ..Said::default() }),
         Err(failure) => {
             tracing::error!(reason = %failure.reason, detail = failure.detail, "failed to remove");
-            let report = report::removal(run, id, &failure, watch.began());
+            let report = report::removal(run, (id, known), &failure, watch.began());
             finish(watch, serde_json::to_value(&report), &report.said).await
         }
     }

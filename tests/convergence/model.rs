@@ -130,6 +130,7 @@ impl Model {
             others,
             workers: Workers { jobs: thing.jobs.clone(), pods: thing.pods.clone(), stranger: None },
             terminating: thing.terminating,
+            kept_by: Vec::new(),
             image: WorkerImage::default(),
         }
     }

@@ -24,7 +24,7 @@ async fn what_an_incremental_needs_of_its_deleted_base_stays_and_comes_back(
     let restore = rig.task(Choice::Latest);
     let places = Places { repository: Arc::new(rig.source.clone()), kind: Place::Bucket, staging: None };
     let storage = StorageTask { read_only: false, ..restore.storage.clone() };
-    let task = PurgeTask { subject: restore.subject.clone(), id: rig.full.id, storage, staging: None };
+    let task = PurgeTask { subject: restore.subject.clone(), id: rig.full.id, storage, known: None, staging: None };
     purge(&task, &places).await.unwrap();
     let base = format!("data/{}/1/", rig.full.id);
     let kept: Vec<_> = rig.source.keys().into_iter().filter(|key| key.starts_with(&base)).collect();

@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use mo_backup::{
-    api::{BackupType, Outcome, VersioningState},
+    api::{BackupType, ManifestRef, Outcome, Reason, VersioningState},
     store::{Volume, memory::Memory},
     task::{ProbeTask, PurgeTask, StagingTask, Subject, SweepTask},
     worker::{Files, Place, Places, Staging, Watch, probe, purge, sweep},
 };
 use rstest::rstest;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,7 +34,7 @@ pub fn subject() -> Subject {
 }
 
 fn purge_task(rig: &Rig) -> PurgeTask {
-    PurgeTask { subject: subject(), id: rig.id, storage: storage(), staging: None }
+    PurgeTask { subject: subject(), id: rig.id, storage: storage(), known: None, staging: None }
 }
 
 async fn chain() -> (Rig, Rig) {
@@ -54,6 +55,34 @@ async fn what_another_backup_needs_outlives_its_own() {
     purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
     assert_eq!(full.repository.keys(), ["mo-backup.json"]);
     purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
+}
+
+/// A BackupStorage was made anew under its name, with another bucket.
+#[tokio::test(start_paused = true)]
+async fn what_was_written_elsewhere_is_not_said_to_be_removed() {
+    let full = Rig::new("v4.2.0");
+    let report = full.run(&full.task(1, BackupType::Full)).await;
+    let task = PurgeTask { known: report.manifest.clone(), ..purge_task(&full) };
+    let known = task.known.clone().unwrap();
+    let marker: Value = serde_json::from_slice(&full.repository.get("mo-backup.json").unwrap()).unwrap();
+    assert_eq!(known.repository.as_deref(), marker["repository"].as_str());
+    let other = Memory::new();
+    let refused = purge(&task, &places(&other)).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::PurgeFailed);
+    let mut theirs = marker.clone();
+    theirs["repository"] = "01a1fb90-0000-7000-8000-00000000000f".into();
+    other.set("mo-backup.json", serde_json::to_vec(&theirs).unwrap());
+    let refused = purge(&task, &places(&other)).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::PurgeFailed);
+    for part in [&known.key, known.repository.as_ref().unwrap(), "01a1fb90-0000-7000-8000-00000000000f"] {
+        assert!(refused.detail.contains(part.as_str()), "{part} in {refused}");
+    }
+    // In its own repository it is removed, and once more after an attempt whose end was not heard.
+    purge(&task, &places(&full.repository)).await.unwrap();
+    purge(&task, &places(&full.repository)).await.unwrap();
+    // A report of an earlier version does not name the repository.
+    let old = PurgeTask { known: Some(ManifestRef { repository: None, ..known }), ..task };
+    purge(&old, &places(&other)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     decide::{BackupDecision, BackupDraft, make, retry},
-    observe::Observed,
+    observe::{Keeper, Observed},
     plan::{self, fence, open},
 };
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 /// After so many purges in a row without success the next ones come once an hour.
 const QUICK_PURGES: u32 = 5;
 const HOUR: Duration = Duration::from_hours(1);
+/// Other Backups that are named of many.
+const NAMED: usize = 5;
 
 /// A deleted Backup that we still hold.
 pub fn delete(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
@@ -42,7 +44,23 @@ fn uid(seen: &Observed) -> &str {
 }
 
 fn kept(seen: &Observed) -> bool {
-    seen.backup.spec.hold || seen.backup.spec.deletion_policy == DeletionPolicy::Retain
+    seen.backup.spec.hold || seen.backup.spec.deletion_policy == DeletionPolicy::Retain || !seen.kept_by.is_empty()
+}
+
+/// Which other Backups keep the data, and how to go on.
+fn kept_by(seen: &Observed) -> String {
+    let name = |keeper: &Keeper| {
+        let why = if keeper.holds { "hold: true" } else { "deletionPolicy: Retain" };
+        format!("Backup {} ({why})", keeper.name)
+    };
+    let named: Vec<_> = seen.kept_by.iter().take(NAMED).map(name).collect();
+    let more = seen.kept_by.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "the data stays, because another Backup of the same id keeps it: {}{more}. To remove the data, delete that one or \
+         change it. To let only this object go, set deletionPolicy: Retain here",
+        named.join(", ")
+    )
 }
 
 /// The worker of the backup is stopped first: nothing may write where data is removed.
@@ -97,6 +115,9 @@ fn settled(seen: &Observed, mut draft: BackupDraft) -> BackupDecision {
     let last = draft.status.run.attempts.last().map(|r| (errand(&seen.backup, r), r.clone()));
     let purged = last.as_ref().is_some_and(|(errand, r)| *errand == Errand::Purge && is(r, Reason::Completed));
     match (seen.backup.spec.deletion_policy, last) {
+        (DeletionPolicy::Delete, _) if ran && !purged && !seen.kept_by.is_empty() => {
+            draft.say(BackupPhase::Deleting, Standing::Held, Reason::Held, &kept_by(seen)).then(Requeue::After(POLL))
+        }
         (DeletionPolicy::Delete, _) if ran && !purged => purge(seen, draft, retry),
         (DeletionPolicy::Retain, _) if plan::left_staged(&seen.backup, &draft.status.run.attempts) => {
             sweep(seen, draft)

@@ -11,6 +11,8 @@ use crate::{
         run::open_record,
         seen::{Named, Workers},
     },
+    plan::BackupId,
+    task::backup_id,
 };
 
 use super::{finished, plan};
@@ -33,8 +35,31 @@ pub struct Observed {
     /// Its namespace is being deleted. Looked at only before something is removed: no Job can be made there any more, and
     /// the Secrets are gone.
     pub terminating: bool,
+    /// Other Backups of the namespace with the same id whose data is to stay. Looked at only before data is removed.
+    pub kept_by: Vec<Keeper>,
     /// What its Jobs run.
     pub image: WorkerImage,
+}
+
+/// A Backup whose data is to stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeper {
+    /// Its name.
+    pub name: String,
+    /// Whether `hold` says so; otherwise it is the deletion policy.
+    pub holds: bool,
+}
+
+impl Keeper {
+    /// The Backup as a keeper of the backup with this id, if it is one and not this object itself.
+    #[must_use]
+    pub fn of(backup: &Backup, id: BackupId, itself: Option<&str>) -> Option<Self> {
+        let other = backup.metadata.uid.as_deref() != itself;
+        let keeps = backup.spec.hold || backup.spec.deletion_policy == DeletionPolicy::Retain;
+        let same = backup_id(backup).ok() == Some(id);
+        let name = backup.metadata.name.clone().unwrap_or_default();
+        (other && keeps && same).then_some(Self { name, holds: backup.spec.hold })
+    }
 }
 
 /// The base that a spec names.
@@ -60,6 +85,7 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
         others: Vec::new(),
         workers: Workers::default(),
         terminating: false,
+        kept_by: Vec::new(),
         image: ctx.image.clone(),
     };
     if at_rest(cached) && !asked_to_retry(cached) {
@@ -98,7 +124,21 @@ pub async fn observe(ctx: &Context, cached: &Backup) -> Result<Option<Observed>,
     let cleans = backup.spec.deletion_policy == DeletionPolicy::Delete || backup.spec.staging.is_some();
     let terminating =
         backup.metadata.deletion_timestamp.is_some() && cleans && look::is_terminating(&ctx.client, namespace).await?;
-    Ok(Some(Observed { storage, base, named, others, workers, terminating, ..nothing(backup) }))
+    let kept_by = keepers(ctx, &backup, namespace).await?;
+    Ok(Some(Observed { storage, base, named, others, workers, terminating, kept_by, ..nothing(backup) }))
+}
+
+/// Who keeps the data of a Backup that is being deleted and would remove it. Only this namespace is looked at: a
+/// repository belongs to one BackupStorage, and nobody elsewhere may decide what its owner removes.
+async fn keepers(ctx: &Context, backup: &Backup, namespace: &str) -> Result<Vec<Keeper>, Error> {
+    let removes = backup.metadata.deletion_timestamp.is_some()
+        && backup.spec.deletion_policy == DeletionPolicy::Delete
+        && !backup.spec.hold;
+    let Some(id) = backup_id(backup).ok().filter(|_| removes) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let uid = backup.metadata.uid.as_deref();
+    look::backups_of_namespace(&ctx.client, namespace, |other| found.extend(Keeper::of(other, id, uid))).await?;
+    Ok(found)
 }
 
 /// Whether mo-backup.io/retry carries a token that was not acted on.

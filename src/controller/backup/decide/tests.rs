@@ -36,7 +36,7 @@ fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
 fn seen(backup: Backup, storage: Option<BackupStorage>) -> Observed {
     let (others, workers, image) = (Vec::new(), Workers::default(), WorkerImage::default());
     let (base, named, terminating) = (Base::NotNamed, Named::NotLookedAt, false);
-    Observed { backup, storage, base, named, others, workers, terminating, image }
+    Observed { backup, storage, base, named, others, workers, terminating, kept_by: Vec::new(), image }
 }
 
 fn now() -> Timestamp {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::controller::{
-    backup::Base,
+    backup::{Base, Keeper},
     decision::Kind as _,
     job::WorkerImage,
     seen::{Named, Workers},
@@ -28,7 +28,8 @@ fn decided(backup: Backup, with_storage: bool) -> BackupDecision {
     let storage = with_storage.then(|| serde_json::from_value(storage).unwrap());
     let (base, named, others, workers) = (Base::NotNamed, Named::NotLookedAt, Vec::new(), Workers::default());
     let image = WorkerImage::default();
-    let seen = Observed { backup, storage, base, named, others, workers, terminating: false, image };
+    let (terminating, kept_by) = (false, Vec::new());
+    let seen = Observed { backup, storage, base, named, others, workers, terminating, kept_by, image };
     crate::controller::backup::decide(&seen, "2026-01-01T00:10:00Z".parse::<Timestamp>().unwrap())
 }
 
@@ -122,10 +123,8 @@ fn a_report_of_an_earlier_look_does_not_count() {
     assert_eq!(decided(stale, true).status.phase, Some(BackupPhase::Pending));
 }
 
-#[rstest]
-#[case("Retain", false)]
-#[case("Delete", true)]
-fn its_data_goes_only_when_that_is_asked_for(#[case] policy: &str, #[case] purges: bool) {
+/// What is decided of one that is deleted, while these others keep its data.
+fn deleted(policy: &str, kept_by: Vec<Keeper>) -> BackupDecision {
     let deleted = backup(json!({"phase": "Completed", "attempt": 0, "run": "u-0"}), |o| {
         o["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:05:00Z");
         o["metadata"]["finalizers"] = json!([FINALIZER]);
@@ -142,9 +141,41 @@ fn its_data_goes_only_when_that_is_asked_for(#[case] policy: &str, #[case] purge
         others: Vec::new(),
         workers: Workers::default(),
         terminating: false,
+        kept_by,
         image: WorkerImage::default(),
     };
-    let decision = crate::controller::backup::decide(&seen, "2026-01-01T00:10:00Z".parse().unwrap());
+    crate::controller::backup::decide(&seen, "2026-01-01T00:10:00Z".parse().unwrap())
+}
+
+/// Somebody who may not change a held Backup makes another one of its id, and deletes that.
+#[test]
+fn what_another_object_keeps_is_not_removed() {
+    let other = |change: fn(&mut Value)| {
+        backup(json!({"phase": "Completed"}), |o| {
+            o["metadata"]["name"] = json!("precious");
+            change(o);
+        })
+    };
+    let keeper = |backup: &Backup| Keeper::of(backup, ID.parse().unwrap(), Some("another-uid"));
+    let held = other(|o| o["spec"]["hold"] = json!(true));
+    let retained = other(|o| o["spec"]["deletionPolicy"] = json!("Retain"));
+    for (other, why) in [(held, "hold: true"), (retained, "deletionPolicy: Retain")] {
+        let decision = deleted("Delete", keeper(&other).into_iter().collect());
+        assert!(!decision.effects.iter().any(|e| matches!(e, Effect::CreateJob(_) | Effect::Release)), "{decision:?}");
+        let (reason, message) = ready(&decision.status.run).unwrap();
+        assert!(reason == Reason::Held && message.contains(&format!("Backup precious ({why})")), "{message}");
+        assert!(deleted("Retain", keeper(&other).into_iter().collect()).effects.contains(&Effect::Release));
+    }
+    assert_eq!(keeper(&other(|o| o["spec"]["deletionPolicy"] = json!("Delete"))), None);
+    assert_eq!(keeper(&other(|o| o["spec"]["imported"]["id"] = json!("01a1fb90-0000-7000-8000-000000000002"))), None);
+    assert_eq!(keeper(&other(|o| o["metadata"]["uid"] = json!("another-uid"))), None);
+}
+
+#[rstest]
+#[case("Retain", false)]
+#[case("Delete", true)]
+fn its_data_goes_only_when_that_is_asked_for(#[case] policy: &str, #[case] purges: bool) {
+    let decision = deleted(policy, Vec::new());
     let jobs: Vec<_> = decision
         .effects
         .iter()
