@@ -144,7 +144,7 @@ async fn take(memory: &Memory, tree: &Tree, on: Option<&Catalog>, framing: Frami
         totals: written.totals,
         ..blank()
     };
-    catalog::commit(memory, &catalog).await.unwrap();
+    memory.set(Key::catalog(id).as_str(), serde_json::to_vec(&catalog).unwrap());
     catalog
 }
 

@@ -201,9 +201,9 @@ reasons! {
     StagingNotEmptied passing
         "The files in the staging folder could not be removed after the commit."
         "Give `job.runAs` the user that MatrixOne runs as, and remove the folder that the message names."
-    PrefixNotEmpty permanent
+    PrefixNotEmpty passing
         "The place for the attempt's objects is not empty."
-        "Something else writes into the repository; use a prefix of its own."
+        "The next attempt writes to a fresh place. If that is not empty either, something else writes into the repository: use a prefix of its own."
     RepositoryForeign permanent
         "The repository belongs to another BackupStorage: it can be read, adopted and restored from, and nothing is written."
         "For new backups make a BackupStorage with another prefix. The message names the owner."

@@ -59,7 +59,7 @@ impl Attempt<'_> {
         // known, and the places outlast the token that ends everything else.
         let last = Self { ports: lasting, ..*self };
         let committing = async {
-            match catalog::commit(&*lasting.repository, &catalog).await {
+            match catalog::commit(&*lasting.repository, &catalog, lasting.patience).await {
                 Ok(()) => Ok(None),
                 // An earlier attempt's worker was still alive and was faster.
                 Err(conflict @ store::Failure::Conflict(_)) => {

@@ -129,6 +129,6 @@ pub async fn take(
         totals: written.totals,
         ..blank()
     };
-    catalog::commit(memory, &catalog).await.unwrap();
+    memory.set(Key::catalog(id).as_str(), serde_json::to_vec(&catalog).unwrap());
     catalog
 }

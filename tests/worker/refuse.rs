@@ -156,3 +156,13 @@ async fn a_repository_that_the_server_does_not_see_is_noticed() {
 fn the_rigs_storage_is_what_the_tests_take_it_for() {
     assert!(matches!(storage().location, Location::S3(s3) if s3.prefix == "prod"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_attempt_after_a_place_that_was_not_empty_has_another() {
+    let rig = Rig::new("v4.2.0");
+    rig.repository.set(&format!("data/{}/1/tae/x", rig.id), "left");
+    let report = rig.run(&rig.task(1, BackupType::Auto)).await;
+    assert_eq!((report.said.reason.as_deref(), report.said.retryable), (Some("PrefixNotEmpty"), true), "{report:#?}");
+    let report = rig.run(&rig.task(2, BackupType::Auto)).await;
+    assert_eq!(report.said.outcome, Outcome::Succeeded, "{report:#?}");
+}

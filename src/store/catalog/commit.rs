@@ -1,18 +1,14 @@
 //! The commit of a backup: one small file, created if it is not there, last of all.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{CATALOG_MAX, Catalog, check, damaged, read, small};
-use crate::store::{Failure, Key, Objects, Problem};
+use crate::store::{Failure, Key, Objects, Patience, Problem};
 
-/// Tries of a create that was found not to have arrived.
-const TRIES: u32 = 6;
-
-/// Pause before the second try; each next one is twice as long.
-const PAUSE: Duration = Duration::from_millis(300);
+/// Tries of a create that is refused though nothing is there: a store that keeps versions can refuse a key that was
+/// deleted for ever.
+const REFUSED: u32 = 6;
 
 /// Commits a backup. The bytes are unique by their nonce, so that after an unclear reply the file itself tells whose
 /// commit it is, and sending the same bytes once more does no harm.
@@ -20,14 +16,14 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// A backup whose base or whose own objects were removed in the same moment is taken back: a removal first takes the
 /// entry of its backup away and then looks who needs its objects, a commit first adds its entry and then looks whether
 /// what it needs is still there; so one of the two sees the other.
-pub async fn commit(objects: &dyn Objects, catalog: &Catalog) -> Result<(), Failure> {
+pub async fn commit(objects: &dyn Objects, catalog: &Catalog, patience: Patience) -> Result<(), Failure> {
     let key = Key::catalog(catalog.id);
     let body = Bytes::from(serde_json::to_vec(catalog).map_err(|e| damaged(&key, e.to_string()))?);
     if body.len() > CATALOG_MAX {
         return Err(damaged(&key, format!("it would be longer than {CATALOG_MAX} bytes")));
     }
     check(&key, catalog.id, &body)?;
-    create(objects, catalog, &key, body).await?;
+    create(objects, catalog, &key, body, patience).await?;
     if let Err(gone) = still_there(objects, catalog).await {
         if !matches!(gone, Failure::Store(_)) {
             objects.delete(vec![key]).await?;
@@ -37,13 +33,22 @@ pub async fn commit(objects: &dyn Objects, catalog: &Catalog) -> Result<(), Fail
     Ok(())
 }
 
-async fn create(objects: &dyn Objects, catalog: &Catalog, key: &Key, body: Bytes) -> Result<(), Failure> {
+/// Creates the entry. A create is never repeated by the store's own retries, so the patience of every other call is kept
+/// here: after each unclear reply it is looked whether the entry has arrived.
+async fn create(
+    objects: &dyn Objects,
+    catalog: &Catalog,
+    key: &Key,
+    body: Bytes,
+    patience: Patience,
+) -> Result<(), Failure> {
     // Some stores ignore the condition of a create and replace what is there.
     if let Some(found) = small(objects, key, CATALOG_MAX).await? {
         return if found == body { Ok(()) } else { Err(Failure::Conflict(catalog.id)) };
     }
-    let mut pause = PAUSE;
-    for tries in 1.. {
+    let end = Instant::now() + patience.limit;
+    let (mut pause, mut refused) = (patience.first, 0);
+    loop {
         let e = match objects.create(key, body.clone()).await {
             Ok(()) => return Ok(()),
             Err(e) => e,
@@ -51,13 +56,16 @@ async fn create(objects: &dyn Objects, catalog: &Catalog, key: &Key, body: Bytes
         match small(objects, key, CATALOG_MAX).await? {
             Some(found) if found == body => return Ok(()),
             Some(_) => return Err(Failure::Conflict(catalog.id)),
-            None if tries < TRIES && (e.temporary || e.problem == Problem::Taken) => {}
-            None => return Err(e.into()),
+            None => {}
+        }
+        refused += u32::from(e.problem == Problem::Taken);
+        let may_pass = e.temporary || e.problem == Problem::Taken && refused < REFUSED;
+        if !may_pass || Instant::now() >= end {
+            return Err(e.into());
         }
         sleep(pause).await;
-        pause *= 2;
+        pause = pause.saturating_mul(2).min(patience.longest);
     }
-    Err(Failure::Conflict(catalog.id))
 }
 
 /// Whether the base is still committed and the entry list still in its place.
@@ -75,3 +83,6 @@ async fn still_there(objects: &dyn Objects, catalog: &Catalog) -> Result<(), Fai
         Some(_) | None => Err(Failure::Swept(id)),
     }
 }
+
+#[cfg(test)]
+mod tests;

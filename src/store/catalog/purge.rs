@@ -1,14 +1,16 @@
 //! Removing a backup: first its commit goes, then the objects that no other backup names. A crash at any point leaves
 //! a state from which the same call goes on.
 
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher as _, RandomState},
+};
+
 use futures::TryStreamExt as _;
 
-use super::{CATALOG_MAX, Entries, all, damaged, entries, small};
+use super::{CATALOG_MAX, all, damaged, entries, small};
 use crate::{
-    plan::{
-        AttemptDir, BackupId, Catalog,
-        references::{Step, needs, source_index, step},
-    },
+    plan::{BackupId, Catalog, references::needs},
     store::{Failure, Key, Objects, Prefix},
 };
 
@@ -65,16 +67,16 @@ async fn unreference(objects: &dyn Objects, id: BackupId) -> Result<(), Failure>
     }
 }
 
-/// Removes what nobody needs, and the record when nothing is left.
+/// Removes what nobody needs, and the record when nothing is left. Nothing is deleted before every list that names objects
+/// of this backup has been read to its end and compared with its digest.
 async fn sweep(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
-    let needing = needing(objects, id).await?;
-    let mut join = Join { objects, id, needing: &needing, attempt: None, readers: Vec::new() };
+    let needed = Needed::find(objects, id).await.map_err(|cause| blocked(id, cause))?;
     let mut swept = Purged::default();
     let mut batch = Vec::new();
     let mut failed = None;
     let mut listing = objects.list(&Prefix::backup(id));
     while let Some(listed) = listing.try_next().await? {
-        if join.is_needed(&listed.key).await? {
+        if needed.has(&listed.key) {
             continue;
         }
         swept.objects += 1;
@@ -87,7 +89,7 @@ async fn sweep(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
     if !batch.is_empty() {
         failed = objects.delete(batch).await.err().or(failed);
     }
-    let (kept, left) = left(objects, id, &needing).await?;
+    let (kept, left) = left(objects, id, &needed).await?;
     match (left, failed) {
         (Some((..)), Some(e)) => return Err(e.into()),
         (Some((left, first)), None) => return Err(Failure::Left { left, first }),
@@ -99,33 +101,63 @@ async fn sweep(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
     Ok(swept)
 }
 
-/// The other backups that name objects of this one. Every one of their entry lists has been found whole: a list that
-/// has lost names must not cost objects.
-async fn needing(objects: &dyn Objects, id: BackupId) -> Result<Vec<Catalog>, Failure> {
-    let blocked = |cause| Failure::Blocked { id, cause: Box::new(cause) };
-    let catalogue = all(objects).await?;
-    let own = Key::catalog(id);
-    if let Some(cause) = catalogue.unreadable.into_iter().find(|f| f.key() != Some(own.as_str())) {
-        return Err(blocked(cause));
+fn blocked(id: BackupId, cause: Failure) -> Failure {
+    if matches!(cause, Failure::Store(_)) { cause } else { Failure::Blocked { id, cause: Box::new(cause) } }
+}
+
+/// The objects of a removed backup that other backups name, by 64-bit hashes of their keys: eight bytes for each. Two keys
+/// with one hash cost nothing but an object that stays.
+#[derive(Default)]
+struct Needed {
+    hasher: RandomState,
+    keys: HashSet<u64>,
+}
+
+impl Needed {
+    /// Reads the lists of all other backups that name objects of this one.
+    async fn find(objects: &dyn Objects, id: BackupId) -> Result<Self, Failure> {
+        let catalogue = all(objects).await?;
+        let own = Key::catalog(id);
+        if let Some(cause) = catalogue.unreadable.into_iter().find(|f| f.key() != Some(own.as_str())) {
+            return Err(cause);
+        }
+        let mut needed = Self::default();
+        for catalog in catalogue.catalogs.iter().filter(|catalog| needs(catalog, id)) {
+            // Once more before it is judged: what was changed on its way is right the second time.
+            match needed.add(objects, catalog, id).await {
+                Err(e) if e.is_damage() => needed.add(objects, catalog, id).await?,
+                done => done?,
+            }
+        }
+        Ok(needed)
     }
-    let needing: Vec<_> = catalogue.catalogs.into_iter().filter(|catalog| needs(catalog, id)).collect();
-    for catalog in &needing {
-        entries(objects, catalog).await.map_err(blocked)?.verify().await.map_err(blocked)?;
+
+    /// Adds what one backup names. A list that is not what its catalogue entry says is an error, so that what it named
+    /// or left out decides nothing.
+    async fn add(&mut self, objects: &dyn Objects, catalog: &Catalog, id: BackupId) -> Result<(), Failure> {
+        let sources: Vec<_> = catalog.sources.iter().map(|s| (s.backup == id).then_some(s.attempt)).collect();
+        let mut list = entries(objects, catalog).await?;
+        while let Some(entry) = list.next().await? {
+            let source = usize::try_from(entry.from).ok().and_then(|from| sources.get(from).copied().flatten());
+            if let Some(attempt) = source {
+                let key = Key::object(id, attempt, &entry.path);
+                self.keys.insert(self.hasher.hash_one(&key));
+            }
+        }
+        Ok(())
     }
-    Ok(needing)
+
+    fn has(&self, key: &Key) -> bool {
+        self.keys.contains(&self.hasher.hash_one(key))
+    }
 }
 
 /// What is still there: the number of needed objects, and how many others with the first of them.
-async fn left(
-    objects: &dyn Objects,
-    id: BackupId,
-    needing: &[Catalog],
-) -> Result<(u64, Option<(u64, String)>), Failure> {
-    let mut join = Join { objects, id, needing, attempt: None, readers: Vec::new() };
+async fn left(objects: &dyn Objects, id: BackupId, needed: &Needed) -> Result<(u64, Option<(u64, String)>), Failure> {
     let mut listing = objects.list(&Prefix::backup(id));
     let (mut kept, mut left) = (0, None);
     while let Some(listed) = listing.try_next().await? {
-        if join.is_needed(&listed.key).await? {
+        if needed.has(&listed.key) {
             kept += 1;
         } else {
             left.get_or_insert((0, listed.key.to_string())).0 += 1;
@@ -156,64 +188,5 @@ async fn sweep_others(objects: &dyn Objects, id: BackupId) -> Result<(), Failure
     Ok(())
 }
 
-/// The join of a backup's listing with the paths that others need of it. Both ascend within an attempt.
-struct Join<'a> {
-    objects: &'a dyn Objects,
-    id: BackupId,
-    needing: &'a [Catalog],
-    attempt: Option<AttemptDir>,
-    readers: Vec<Needed>,
-}
-
-/// The paths that one backup needs of an attempt.
-struct Needed {
-    entries: Entries,
-    source: u32,
-    next: Option<String>,
-}
-
-impl Needed {
-    async fn advance(&mut self) -> Result<(), Failure> {
-        self.next = loop {
-            match self.entries.next().await? {
-                None => break None,
-                Some(entry) if entry.from == self.source => break Some(entry.path),
-                Some(_) => {}
-            }
-        };
-        Ok(())
-    }
-}
-
-impl Join<'_> {
-    async fn is_needed(&mut self, key: &Key) -> Result<bool, Failure> {
-        let Some((attempt, path)) = key.attempt_path(self.id) else { return Ok(false) };
-        if self.attempt != Some(attempt) {
-            self.open(attempt).await?;
-        }
-        loop {
-            let heads: Vec<Option<&str>> = self.readers.iter().map(|r| r.next.as_deref()).collect();
-            match step(path, &heads) {
-                Step::Keep => return Ok(true),
-                Step::Delete => return Ok(false),
-                Step::Advance(at) => match self.readers.get_mut(at) {
-                    Some(reader) => reader.advance().await?,
-                    None => return Ok(true),
-                },
-            }
-        }
-    }
-
-    async fn open(&mut self, attempt: AttemptDir) -> Result<(), Failure> {
-        self.attempt = Some(attempt);
-        self.readers.clear();
-        for catalog in self.needing {
-            if let Some(source) = source_index(catalog, self.id, attempt) {
-                let mut reader = Needed { entries: entries(self.objects, catalog).await?, source, next: None };
-                reader.advance().await?;
-                self.readers.push(reader);
-            }
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,12 +7,13 @@ use crate::{
     plan::{Entry, History, Kind, Owner, RepositoryId},
     sample::{self, DIR},
     store::{
+        Patience,
         memory::{Fault, Memory},
         presence,
     },
 };
 
-fn id(n: u64) -> BackupId {
+pub(super) fn id(n: u64) -> BackupId {
     BackupId::of_object(Uuid::from_u128(n.into()), n)
 }
 
@@ -21,7 +22,7 @@ fn entry(path: &str, from: u32) -> Entry {
 }
 
 /// Writes the objects and the list of a backup, without committing it.
-async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
+pub(super) async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
     let mut list: Vec<_> = own.iter().map(|path| entry(path, 0)).collect();
     for (from, (_, paths)) in (1..).zip(others) {
         list.extend(paths.iter().map(|path| entry(path, from)));
@@ -50,7 +51,7 @@ async fn prepare(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&
 
 async fn backup(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
     let catalog = prepare(memory, number, own, others).await;
-    commit(memory, &catalog).await.unwrap();
+    commit(memory, &catalog, Patience::default()).await.unwrap();
     catalog
 }
 
@@ -64,7 +65,7 @@ async fn paths(memory: &Memory, catalog: &Catalog) -> Vec<String> {
 }
 
 /// Every committed backup has all its objects.
-async fn assert_whole(memory: &Memory) {
+pub(super) async fn assert_whole(memory: &Memory) {
     let catalogue = all(memory).await.unwrap();
     assert!(catalogue.unreadable.is_empty(), "{:?}", catalogue.unreadable);
     for catalog in catalogue.catalogs {
@@ -80,7 +81,7 @@ fn below(memory: &Memory, number: u64) -> Vec<String> {
 }
 
 /// Full 1, incremental 2 on it, incremental 3 on 2 that still needs an object of 1.
-async fn repository() -> Memory {
+pub(super) async fn repository() -> Memory {
     let memory = Memory::new();
     backup(&memory, 1, &["mo_meta", "tae/a", "tae/b", "tae/c"], &[]).await;
     backup(&memory, 2, &["mo_meta", "tae/d"], &[(1, &["tae/a", "tae/b"])]).await;
@@ -104,7 +105,7 @@ async fn a_catalogue_is_read_without_the_history_of_each_backup() {
     let memory = Memory::new();
     let history = History { snapshots: Some(vec!["daily".into()]), ..History::default() };
     let catalog = Catalog { history, ..prepare(&memory, 1, &["mo_meta"], &[]).await };
-    commit(&memory, &catalog).await.unwrap();
+    commit(&memory, &catalog, Patience::default()).await.unwrap();
     assert_eq!(read(&memory, id(1)).await.unwrap().unwrap().history, catalog.history);
     assert_eq!(all(&memory).await.unwrap().catalogs, [Catalog { history: History::default(), ..catalog }]);
 }
@@ -113,9 +114,9 @@ async fn a_catalogue_is_read_without_the_history_of_each_backup() {
 async fn a_second_process_cannot_commit() {
     let memory = Memory::new();
     let catalog = backup(&memory, 1, &["mo_meta"], &[]).await;
-    commit(&memory, &catalog).await.unwrap();
+    commit(&memory, &catalog, Patience::default()).await.unwrap();
     let other = Catalog { nonce: "other".into(), ..catalog.clone() };
-    assert!(matches!(commit(&memory, &other).await, Err(Failure::Conflict(_))));
+    assert!(matches!(commit(&memory, &other, Patience::default()).await, Err(Failure::Conflict(_))));
     assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
 }
 
@@ -126,7 +127,7 @@ async fn a_lost_reply_of_a_commit_is_settled_by_looking() {
         let catalog = prepare(&memory, 1, &["mo_meta"], &[]).await;
         let create = memory.calls().len() + 1;
         memory.fault(create, fault, || {});
-        commit(&memory, &catalog).await.unwrap();
+        commit(&memory, &catalog, Patience::default()).await.unwrap();
         assert!(memory.calls()[create].starts_with("create"));
         assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
     }
@@ -139,7 +140,7 @@ async fn a_commit_that_lost_the_race_says_so() {
     let winner = serde_json::to_vec(&Catalog { nonce: "winner".into(), ..catalog.clone() }).unwrap();
     let (other, create) = (memory.clone(), memory.calls().len());
     memory.fault(create, Fault::After, move || other.set(Key::catalog(id(1)).as_str(), winner.clone()));
-    assert!(matches!(commit(&memory, &catalog).await, Err(Failure::Conflict(_))));
+    assert!(matches!(commit(&memory, &catalog, Patience::default()).await, Err(Failure::Conflict(_))));
     assert_eq!(read(&memory, id(1)).await.unwrap().unwrap().nonce, "winner");
 }
 
@@ -148,10 +149,10 @@ async fn a_backup_without_its_base_or_its_objects_is_taken_back() {
     let memory = repository().await;
     let orphan = prepare(&memory, 4, &["mo_meta"], &[(3, &["tae/e"])]).await;
     purge(&memory, id(3)).await.unwrap();
-    assert!(matches!(commit(&memory, &orphan).await, Err(Failure::BaseGone { .. })));
+    assert!(matches!(commit(&memory, &orphan, Patience::default()).await, Err(Failure::BaseGone { .. })));
     let swept = prepare(&memory, 5, &["mo_meta"], &[]).await;
     purge(&memory, id(5)).await.unwrap();
-    assert!(matches!(commit(&memory, &swept).await, Err(Failure::Swept(_))));
+    assert!(matches!(commit(&memory, &swept, Patience::default()).await, Err(Failure::Swept(_))));
     assert_eq!(all(&memory).await.unwrap().catalogs.len(), 2);
 }
 
@@ -257,7 +258,7 @@ async fn a_commit_beside_the_removal_of_its_base_is_whole_or_not() {
         memory.fault(memory.calls().len() + at, Fault::After, move || now.cancel());
         let (purged, committed) = tokio::join!(purge(&memory, id(3)), async {
             reached.cancelled().await;
-            commit(&memory, &catalog).await
+            commit(&memory, &catalog, Patience::default()).await
         });
         purged.unwrap();
         assert_whole(&memory).await;
@@ -304,7 +305,7 @@ async fn whose_the_backups_are_is_never_guessed() {
     let memory = repository().await;
     let other =
         Catalog { repository: RepositoryId(Uuid::from_u128(9)), ..prepare(&memory, 9, &["mo_meta"], &[]).await };
-    commit(&memory, &other).await.unwrap();
+    commit(&memory, &other, Patience::default()).await.unwrap();
     let refused = claim(&memory, None, &marker_of("1")).await.unwrap_err();
     assert!(refused.to_string().contains("of 2 repositories"), "{refused}");
     let unread = Memory::new();
