@@ -61,6 +61,7 @@ e2e: tools ## the end-to-end tests on a real control plane, S3 and MatrixOne (ro
 sweep: tools ## the end-to-end tests with every crash point instead of a sample: long
 	@$(call say,end-to-end tests with every crash point)
 	E2E_SWEEP=1 $(CARGO) test --test e2e -- $(TEST) < /dev/null
+	E2E_SWEEP=1 $(CARGO) test --test protocol < /dev/null
 
 node-test: check-machine check-node tools ## the shipped image, installed by Helm on a real kubelet (root, five Debian packages)
 	@$(call say,CoreDNS and the image)

@@ -231,12 +231,12 @@ async fn every_object_reads_back(memory: &Memory, catalog: &Catalog) {
 
 async fn removal_leaves_what_is_needed(memory: &Memory, full: &Catalog, incremental: &Catalog) {
     let before = entries(memory, incremental).await;
-    let purged = catalog::purge(memory, full.id).await.unwrap();
+    let purged = catalog::purge(memory, full.id, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     let kept = incremental.sources[1].objects;
     assert_eq!((purged.kept, purged.objects), (kept, full.totals.objects + 1 - kept));
     assert_eq!(look(memory, incremental).await.faults, 0);
     assert_eq!(entries(memory, incremental).await, before);
-    catalog::purge(memory, incremental.id).await.unwrap();
+    catalog::purge(memory, incremental.id, jiff::Timestamp::UNIX_EPOCH).await.unwrap();
     assert!(memory.keys().is_empty(), "{:?}", memory.keys());
 }
 

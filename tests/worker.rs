@@ -2,6 +2,8 @@
 
 #[path = "worker/base.rs"]
 mod base;
+#[path = "worker/beside.rs"]
+mod beside;
 #[path = "worker/crash.rs"]
 mod crash;
 #[path = "worker/double.rs"]

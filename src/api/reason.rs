@@ -244,8 +244,8 @@ reasons! {
         "MatrixOne before 2.0 can lose tables in a backup, and whether it has could not be seen."
         "Prove the backup by restoring it, or upgrade MatrixOne."
     CommitConflict passing
-        "Another worker has committed a manifest for this backup."
-        "Nothing; the committed one counts."
+        "Another worker has committed this backup, or the attempt was ended by a removal or by a later attempt."
+        "No action needed: a backup that is committed counts, otherwise the next attempt is made."
     Interrupted passing
         "The worker was told to stop."
         "Nothing; the next attempt is made."

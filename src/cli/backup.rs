@@ -187,7 +187,7 @@ async fn left(repository: &dyn Objects, id: BackupId, place: &Place, index: &mut
     if let Err(refusal) = index.remember(&place.location) {
         screen::warn(&refusal.message);
     }
-    format!(". What it left is removed by mo-backup delete {id} --force")
+    format!(". If it left anything, run: mo-backup delete {id} --force")
 }
 
 /// Says what came of it.

@@ -98,9 +98,13 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
     // The bar goes before anything is said.
     drop(watch);
     let purged = purged.map_err(|failure| Refusal::of(&failure, NAMES))?;
-    let kept = match purged.kept {
-        0 => String::new(),
-        kept => format!("; {kept} objects stay, because other backups need them"),
+    let kept = match (purged.kept, purged.under_way) {
+        (0, _) => String::new(),
+        (kept, None) => format!("; {kept} objects stay, because other backups need them"),
+        (kept, Some(other)) => format!(
+            "; {kept} objects stay, because backup {other}, which is being made, may need them. Those that nothing needs \
+             then go with the next deletion. If it is not being made any more, run: mo-backup delete {other} --force"
+        ),
     };
     let size = words::size(purged.bytes);
     told(flags, id, &format!("Deleted backup {id}: {} objects, {size}{kept}\n", purged.objects))
@@ -128,7 +132,10 @@ async fn remains(
         let objects = known::open(&place, stop)?;
         let begun = objects.stat(&Key::trash(id)).await.map_err(failed)?.is_some();
         let below = Prefix::backup(id);
-        let left = begun || objects.list(&below).try_next().await.map_err(failed)?.is_some();
+        let intents = Prefix::intents_of(id);
+        let left = begun
+            || objects.list(&below).try_next().await.map_err(failed)?.is_some()
+            || objects.list(&intents).try_next().await.map_err(failed)?.is_some();
         if left && !begun && !force {
             let message = format!(
                 "backup {id} is not there; what lies in its folder is of one that was cut off or is being made, which \

@@ -1,19 +1,25 @@
 //! The files that make a prefix a repository and a folder a backup: read with caps and checks, written once.
 
 mod commit;
+mod dependents;
+pub mod intents;
 mod list;
 mod purge;
 mod write;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
+use tokio::time::sleep;
 
 use super::{Error, Failure, Key, Listed, Objects, Prefix, Problem};
 use crate::plan::{BackupId, Catalog, Digest, History, Marker, Owner, RepositoryId, manifest::FORMAT};
 
 pub use commit::commit;
+pub use dependents::{Dependents, dependents};
 pub use list::{Entries, entries};
 pub use purge::{Purged, purge};
 pub use write::write_entries;
@@ -94,6 +100,7 @@ pub async fn claim(objects: &dyn Objects, seen: Option<Marker>, wanted: &Marker)
             // Whatever the reply was, the marker that is there now counts.
             match (marker(objects).await?, created) {
                 (Some(found), _) => found,
+                (None, Err(e)) if e.problem == Problem::Taken => again(objects, wanted, repository).await?,
                 (None, Err(e)) => return Err(e.into()),
                 (None, Ok(())) => return Err(damaged(&Key::marker(), "it vanished after it was written")),
             }
@@ -101,6 +108,35 @@ pub async fn claim(objects: &dyn Objects, seen: Option<Marker>, wanted: &Marker)
     };
     own(&found, &wanted.owner.uid)?;
     Ok(found)
+}
+
+/// Tries of a create that is refused though nothing is there, before the marker is put without a condition.
+const REFUSED: u32 = 3;
+/// Time between two of them, and until a marker of somebody else must have arrived.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+
+/// Writes a marker where one was removed. A store that keeps versions can refuse to create a key that was deleted, for ever.
+/// To delete the mark that hides the old versions would bring the last of them back, with its owner; so the marker is put
+/// without a condition, once nothing has been there for a while. Of two that do so, the later one counts: the other
+/// finds it here after a pause, and every worker reads the marker before it writes anything.
+async fn again(objects: &dyn Objects, wanted: &Marker, repository: RepositoryId) -> Result<Marker, Failure> {
+    let key = Key::marker();
+    let body =
+        serde_json::to_vec(&Marker { repository, ..wanted.clone() }).map_err(|e| damaged(&key, e.to_string()))?;
+    for _ in 0..REFUSED {
+        sleep(REFUSED_PAUSE).await;
+        let created = objects.create(&key, body.clone().into()).await;
+        match (marker(objects).await?, created) {
+            (Some(found), _) => return Ok(found),
+            (None, Err(e)) if e.problem == Problem::Taken => {}
+            (None, Err(e)) => return Err(e.into()),
+            (None, Ok(())) => return Err(damaged(&key, "it vanished after it was written")),
+        }
+    }
+    tracing::warn!("the store keeps a removed marker hidden; writing another over it");
+    objects.put(&key, body.into()).await?;
+    sleep(REFUSED_PAUSE).await;
+    marker(objects).await?.ok_or_else(|| damaged(&key, "it vanished after it was written"))
 }
 
 /// The repository of the backups in a place that has lost its marker. A new marker must name the same one: backups of

@@ -46,17 +46,18 @@ pub enum Failure {
     /// Another process has committed this backup.
     #[error("failed to commit backup {0}: another process has committed it")]
     Conflict(BackupId),
-    /// The base of an incremental backup was deleted before it was committed.
-    #[error("failed to commit backup {id}: its base {base} was deleted meanwhile; take the backup again")]
-    BaseGone {
-        /// The backup.
-        id: BackupId,
-        /// Its base.
-        base: BackupId,
-    },
-    /// The objects of a backup were removed before it was committed.
-    #[error("failed to commit backup {0}: its objects were removed meanwhile, because it was deleted")]
-    Swept(BackupId),
+    /// Another process works on the same attempt.
+    #[error("failed to begin backup {0}: another process works on the same attempt")]
+    AttemptTaken(BackupId),
+    /// The attempt was ended by another process.
+    #[error(
+        "failed to commit backup {0}: its intent is gone, because the backup was deleted, a later attempt has begun, or the \
+         time of this one was over; take the backup again"
+    )]
+    IntentGone(BackupId),
+    /// The repository never stood still while it was read.
+    #[error("failed to find what backups need: the repository changed each time that it was read; try again")]
+    Unsettled,
     /// Nothing can be removed while it is not known what another backup needs.
     #[error("failed to remove backup {id}: what it shares with others is not known, because {cause}")]
     Blocked {
@@ -106,8 +107,9 @@ impl Failure {
             | Self::TooNew { .. }
             | Self::OtherOwner { .. }
             | Self::Conflict(_)
-            | Self::BaseGone { .. }
-            | Self::Swept(_)
+            | Self::AttemptTaken(_)
+            | Self::IntentGone(_)
+            | Self::Unsettled
             | Self::Blocked { .. }
             | Self::Left { .. }
             | Self::Local { .. }
@@ -124,8 +126,9 @@ impl Failure {
             | Self::Plan(_)
             | Self::OtherOwner { .. }
             | Self::Conflict(_)
-            | Self::BaseGone { .. }
-            | Self::Swept(_)
+            | Self::AttemptTaken(_)
+            | Self::IntentGone(_)
+            | Self::Unsettled
             | Self::Blocked { .. }
             | Self::Left { .. }
             | Self::Differs { .. }
@@ -144,8 +147,9 @@ impl Failure {
             | Self::TooNew { .. }
             | Self::OtherOwner { .. }
             | Self::Conflict(_)
-            | Self::BaseGone { .. }
-            | Self::Swept(_)
+            | Self::AttemptTaken(_)
+            | Self::IntentGone(_)
+            | Self::Unsettled
             | Self::Left { .. }
             | Self::Differs { .. }
             | Self::Local { .. }

@@ -17,7 +17,7 @@ pub struct Prefix(String);
 /// Whether a repository keeps files below this first part of a key, or is meant itself by none.
 #[must_use]
 pub fn is_ours(first: &str) -> bool {
-    let own = [Prefix::catalog(), Prefix::data(), Prefix::trash(), Prefix::probe()];
+    let own = [Prefix::catalog(), Prefix::data(), Prefix::trash(), Prefix::intents(), Prefix::probe()];
     first.is_empty() || own.iter().any(|prefix| prefix.0.trim_end_matches('/') == first)
 }
 
@@ -50,6 +50,12 @@ impl Key {
     #[must_use]
     pub fn trash(id: BackupId) -> Self {
         Self(format!("trash/{id}.json"))
+    }
+
+    /// What an attempt under way may come to need.
+    #[must_use]
+    pub fn intent(id: BackupId, attempt: u32) -> Self {
+        Self(format!("intents/{id}/{attempt}.json"))
     }
 
     /// An object that a probe writes and removes.
@@ -108,6 +114,14 @@ impl Key {
         name.strip_suffix(".json")?.parse().ok()
     }
 
+    /// Backup and number of the attempt of an intent, if the key is one.
+    #[must_use]
+    pub fn attempt(&self) -> Option<(BackupId, u32)> {
+        let (id, name) = self.below(&Prefix::intents())?.split_once('/')?;
+        let dir: AttemptDir = name.strip_suffix(".json")?.parse().ok()?;
+        (!dir.fallback).then_some((id.parse().ok()?, dir.attempt))
+    }
+
     /// Attempt and path of an object of a backup, if the key is one.
     #[must_use]
     pub fn attempt_path(&self, id: BackupId) -> Option<(AttemptDir, &str)> {
@@ -157,6 +171,18 @@ impl Prefix {
     #[must_use]
     pub fn trash() -> Self {
         Self("trash/".into())
+    }
+
+    /// What all attempts under way may come to need.
+    #[must_use]
+    pub fn intents() -> Self {
+        Self("intents/".into())
+    }
+
+    /// The same of one backup.
+    #[must_use]
+    pub fn intents_of(id: BackupId) -> Self {
+        Self(format!("intents/{id}/"))
     }
 
     /// Everything probes have written.

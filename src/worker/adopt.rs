@@ -118,7 +118,7 @@ async fn deal_with(
     // Before the Backups: an attempt whose folder is seen here belongs to one that is seen there, or to none any more.
     let orphans = match &imports.sweep {
         Some(token) => {
-            let found = Orphans::find(&task.storage, places).await.map_err(Hindrance::Failed);
+            let found = Orphans::find(&task.storage, places, watch.now()).await.map_err(Hindrance::Failed);
             troubles.pass(found).map(|orphans| (token, orphans))
         }
         None => None,

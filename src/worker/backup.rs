@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Place, Watch, clean, look,
+    Failure, Place, Watch, clean,
+    ground::Ground,
+    look,
     report::{self, Findings, Taken},
     sequence,
     soon::Asked,
 };
 use crate::{
     api::{BackupReport, Reason, TakenType},
-    plan::{AttemptDir, RepositoryId},
+    plan::{AttemptDir, Catalog, Intent, RepositoryId},
     sql::Server,
     store::{Keys, Objects, Patience, Prefix, Retrying, Volume, catalog},
     task::BackupTask,
@@ -75,7 +78,7 @@ pub(super) fn patient(objects: &Arc<dyn Objects>, patience: Patience, stop: &Can
 pub async fn backup(task: &BackupTask, ports: &Ports, watch: &Watch) -> BackupReport {
     let mut findings = Findings::default();
     let (patient, lasting) = (ports.patient(watch.token()), ports.patient(&CancellationToken::new()));
-    let attempt = Attempt { task, ports: &patient, lasting: &lasting, watch };
+    let attempt = Attempt { task, ports: &patient, lasting: &lasting, watch, intent: None };
     // In one task on purpose: when the work hangs, the heartbeat stops too, and the operator notices.
     let result = tokio::select! {
         biased;
@@ -100,6 +103,8 @@ pub(super) struct Attempt<'a> {
     /// The same for what is done to its end though the attempt must stop.
     pub lasting: &'a Ports,
     pub watch: &'a Watch,
+    /// What it has said that it may need, once it has.
+    pub intent: Option<&'a Intent>,
 }
 
 impl Attempt<'_> {
@@ -127,12 +132,8 @@ impl Attempt<'_> {
         }
         let looked = watch.soon(Asked::Store(self.place()), look::entry(self));
         let found = watch.race(looked).await??;
-        let found = match found {
-            Some(catalog) => watch.race(look::whole(self, catalog, findings)).await??,
-            None => None,
-        };
         let taken = match found {
-            Some(committed) => committed,
+            Some(catalog) => watch.race(look::whole(self, catalog, findings)).await??,
             None => self.make(findings).await?,
         };
         watch.step("clearing up");
@@ -145,28 +146,57 @@ impl Attempt<'_> {
     }
 
     async fn clear_up(&self, taken: &Taken, findings: &mut Findings) {
+        self.end_all().await;
         clean::staging(self, taken.catalog.repository, &[Prefix::backup(self.task.id)], findings).await;
         clean::other_attempts(self, taken.catalog.attempt).await;
     }
 
     async fn make(&self, findings: &mut Findings) -> Result<Taken, Failure> {
-        let Self { task, watch, .. } = self;
+        let watch = self.watch;
         let ground = watch.race(self.prepare(findings)).await??;
+        let ended = watch.race(self.end_earlier()).await??;
         let base = watch.race(self.base(&ground, findings)).await??;
+        let intent = self.new_intent(base.as_ref());
+        let base = self.begin(&intent, base, findings).await?;
+        let held = Attempt { intent: Some(&intent), ..*self };
+        let taken = held.take_or_fall_back(&ground, base.as_ref(), ended, findings).await;
+        if taken.is_err() && !findings.unsettled {
+            self.end(&intent).await;
+        }
+        taken
+    }
+
+    async fn take_or_fall_back(
+        &self,
+        ground: &Ground,
+        base: Option<&Catalog>,
+        ended: Option<Instant>,
+        findings: &mut Findings,
+    ) -> Result<Taken, Failure> {
+        let Self { task, watch, .. } = self;
+        watch.race(self.clear_earlier(ended)).await??;
         findings.kind = Some(if base.is_some() { TakenType::Incremental } else { TakenType::Full });
         let first = AttemptDir { attempt: task.subject.attempt, fallback: false };
-        let taken = match (self.take(&ground, first, base.as_ref(), findings).await, &base) {
-            (Err(trouble), Some(base)) => self.fall_back(&ground, (first, base), trouble, findings).await,
+        let taken = match (self.take(ground, first, base, findings).await, base) {
+            (Err(trouble), Some(base)) => self.fall_back(ground, (first, base), trouble, findings).await,
             (taken, _) => taken,
         };
         match taken {
             Ok(taken) => Ok(taken),
             Err(trouble) => {
                 let failure = watch.ended(trouble.into());
-                // What a failed attempt has staged helps nobody. What lies beside it can be of its replacement.
+                // What a failed attempt has written helps nobody. What lies beside it can be of its replacement.
                 if watch.still_counts().await.is_ok() && !watch.is_superseded() {
                     let own = [false, true].map(|fallback| Prefix::attempt(task.id, AttemptDir { fallback, ..first }));
-                    let cleared = watch.finish(clean::staging(self, ground.repository, &own, findings)).await;
+                    let unsettled = findings.unsettled;
+                    let clearing = async {
+                        clean::staging(self, ground.repository, &own, findings).await;
+                        // What may be committed stays.
+                        if !unsettled {
+                            clean::own(self, &own).await;
+                        }
+                    };
+                    let cleared = watch.finish(clearing).await;
                     if cleared.is_err() && self.ports.staging.is_some() {
                         findings.warn(Reason::StagingNotEmptied, "there was no time to empty the staging folder");
                     }

@@ -24,7 +24,7 @@ impl Attempt<'_> {
         for failure in &unreadable {
             tracing::warn!(%failure, "no base");
         }
-        // A commit of ours that was taken back can have been a base before; nothing stands on itself.
+        // In repositories of earlier releases a backup that is based on this one can be there; nothing stands on itself.
         catalogs.retain(|c| c.sources.iter().all(|s| s.backup != task.id));
         let mut session = self.ports.server.connect().await?;
         let now = preflight::clock(&mut *session).await?;

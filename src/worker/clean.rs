@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 
 use super::{Staging, backup::Attempt, report::Findings};
 use crate::{
     api::Reason,
-    plan::{AttemptDir, BackupId, Catalog, RepositoryId},
+    plan::{AttemptDir, BackupId, RepositoryId},
     store::{self, Key, Objects, Prefix, Problem, catalog},
 };
 
@@ -73,33 +74,57 @@ pub(super) async fn empty_folder(
     Ok(folder.remove_folder(prefix).await?)
 }
 
-/// Removes what earlier attempts of this backup have left in the repository. Only the committed attempt counts from now
-/// on. An earlier one whose commit was taken back can have become somebody's base before; then nothing is removed.
+/// Removes what other attempts of this backup have left in the repository. Only the committed attempt counts from now on.
 pub(super) async fn other_attempts(attempt: &Attempt<'_>, committed: AttemptDir) {
-    let kept = Prefix::attempt(attempt.task.id, committed);
-    let other = |key: &Key| key.below(&kept).is_none();
-    let repository = &*attempt.ports.repository;
-    match needed(repository, attempt.task.id, committed).await {
+    attempts(attempt, &|dir| dir != Some(committed)).await;
+}
+
+/// Removes what earlier attempts of this backup have left in the repository: they are over, and not committed.
+pub(super) async fn earlier_attempts(attempt: &Attempt<'_>) {
+    let own = attempt.task.subject.attempt;
+    attempts(attempt, &|dir| dir.is_some_and(|dir| dir.attempt < own)).await;
+}
+
+/// Removes the folders that are chosen. A commit of an earlier release that was taken back can have become somebody's base
+/// before; then nothing is removed.
+async fn attempts(attempt: &Attempt<'_>, chosen: &(dyn Fn(Option<AttemptDir>) -> bool + Sync)) {
+    let (repository, id) = (&*attempt.ports.repository, attempt.task.id);
+    let is_chosen = |key: &Key| chosen(key.attempt_path(id).map(|(dir, _)| dir));
+    match needed(repository, id, attempt.watch.now(), (chosen, &is_chosen)).await {
         Ok(false) => {}
-        Ok(true) => return tracing::info!("other backups need what an earlier attempt left"),
-        Err(error) => return tracing::warn!(%error, "looking for who needs what earlier attempts left"),
+        Ok(true) => return tracing::info!("other backups need what another attempt left"),
+        Err(error) => return tracing::warn!(%error, "looking for who needs what other attempts left"),
     }
-    if let Err(why) = empty(repository, &Prefix::backup(attempt.task.id), other).await {
-        tracing::warn!(%why, "removing what earlier attempts left; the purge of this backup will");
+    if let Err(why) = empty(repository, &Prefix::backup(id), is_chosen).await {
+        tracing::warn!(%why, "removing what other attempts left; the purge of this backup will");
     }
 }
 
-/// Whether another backup refers to an attempt that is not the committed one, or whether that cannot be told.
-async fn needed(objects: &dyn Objects, id: BackupId, committed: AttemptDir) -> Result<bool, store::Failure> {
-    let kept = Prefix::attempt(id, committed);
+/// Whether another backup needs something of the chosen attempts. Nobody is asked where nothing of them is there.
+async fn needed(
+    objects: &dyn Objects,
+    id: BackupId,
+    now: Timestamp,
+    (chosen, is_chosen): (&(dyn Fn(Option<AttemptDir>) -> bool + Sync), &(dyn Fn(&Key) -> bool + Sync)),
+) -> Result<bool, store::Failure> {
     let below = Prefix::backup(id);
-    let others = objects.list(&below).try_any(|found| std::future::ready(found.key.below(&kept).is_none()));
+    let others = objects.list(&below).try_any(|found| std::future::ready(is_chosen(&found.key)));
     if !others.await? {
         return Ok(false);
     }
-    let catalog::All { catalogs, unreadable } = catalog::all(objects).await?;
-    let refers = |c: &Catalog| c.id != id && c.sources.iter().any(|s| s.backup == id && s.attempt != committed);
-    Ok(!unreadable.is_empty() || catalogs.iter().any(refers))
+    let catalog::Dependents { catalogs, under_way } = catalog::dependents(objects, now).await?;
+    let named = catalogs.iter().filter(|c| c.id != id).flat_map(|c| &c.sources).map(|s| (s.backup, s.attempt));
+    let held = under_way.iter().filter(|i| i.id != id).flat_map(|i| &i.holds).map(|h| (h.backup, h.attempt));
+    Ok(named.chain(held).any(|(backup, dir)| backup == id && chosen(Some(dir))))
+}
+
+/// Removes what this attempt itself has written to the repository, also when it must stop.
+pub(super) async fn own(attempt: &Attempt<'_>, folders: &[Prefix]) {
+    for prefix in folders {
+        if let Err(why) = empty(&*attempt.lasting.repository, prefix, |_| true).await {
+            tracing::warn!(%why, "removing what the attempt has written; the next one will");
+        }
+    }
 }
 
 /// Deletes what lies below the prefix and is chosen, and looks whether it is gone.

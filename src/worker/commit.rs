@@ -10,6 +10,7 @@ use super::{
     report::{Findings, Taken, rfc3339},
 };
 use crate::{
+    api::Reason,
     plan::{
         AttemptDir, Catalog, ClusterSeen, History, Kind, Source, Timestamp, Written, manifest::FORMAT,
         resolve::Assembled,
@@ -47,7 +48,7 @@ impl Attempt<'_> {
         hashed: u64,
         findings: &mut Findings,
     ) -> Result<Taken, Failure> {
-        let Self { task, ports, lasting, watch } = *self;
+        let Self { task, ports, lasting, watch, intent } = *self;
         let repository = &*ports.repository;
         let catalog = self.catalog(draft);
         watch.step("committing");
@@ -55,22 +56,27 @@ impl Attempt<'_> {
         watch.race(read_back).await?.map_err(|e| self.repository_failure(&e))?;
         watch.still_counts().await?;
         watch.race(std::future::ready(())).await?;
+        let Some(intent) = intent else {
+            return Err(Failure::new(Reason::Internal, "a backup is to be committed without an intent"));
+        };
         // From here on nothing is given up halfway, also when the attempt must stop: whether we have committed must be
         // known, and the places outlast the token that ends everything else.
         let last = Self { ports: lasting, ..*self };
+        findings.unsettled = true;
         let committing = async {
-            match catalog::commit(&*lasting.repository, &catalog, lasting.patience).await {
+            match catalog::commit(&*lasting.repository, &catalog, intent, lasting.patience).await {
                 Ok(()) => Ok(None),
                 // An earlier attempt's worker was still alive and was faster.
                 Err(conflict @ store::Failure::Conflict(_)) => {
+                    findings.unsettled = false;
                     let other = look::entry(&last).await?.ok_or_else(|| self.repository_failure(&conflict))?;
-                    let other = look::whole(&last, other, findings).await?;
-                    other.map(Some).ok_or_else(|| self.repository_failure(&conflict))
+                    look::whole(&last, other, findings).await.map(Some)
                 }
                 Err(failure) => Err(self.repository_failure(&failure)),
             }
         };
         let other = watch.finish(committing).await??;
+        findings.unsettled = false;
         Ok(other.unwrap_or(Taken { catalog, level: task.verify, hashed }))
     }
 

@@ -141,15 +141,12 @@ impl Failure {
             F::Differs { .. } => Reason::ObjectCorrupted,
             F::TooNew { .. } => Reason::RepositoryTooNew,
             F::OtherOwner { .. } => Reason::RepositoryForeign,
-            F::BaseGone { .. } => Reason::BaseNotUsable,
-            F::Conflict(_) | F::Swept(_) => Reason::CommitConflict,
-            F::Left { .. } => Reason::PurgeFailed,
+            F::Conflict(_) | F::AttemptTaken(_) | F::IntentGone(_) => Reason::CommitConflict,
+            F::Left { .. } | F::Unsettled => Reason::PurgeFailed,
             F::Local { .. } => Reason::Internal,
             F::Cancelled => return Self::interrupted(Reason::Interrupted, failure.to_string()),
         };
-        // A base that was deleted meanwhile is not chosen again.
-        let retryable = !reason.is_permanent() || matches!(failure, F::BaseGone { .. });
-        Self { retryable, ..Self::new(reason, failure.to_string()) }
+        Self::new(reason, failure.to_string())
     }
 }
 

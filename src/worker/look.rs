@@ -14,7 +14,7 @@ use crate::{
     plan::Catalog,
     sql::Version,
     store::{
-        self, Key, catalog,
+        self, catalog,
         presence::{self, Presence},
     },
 };
@@ -25,30 +25,21 @@ pub(super) async fn entry(attempt: &Attempt<'_>) -> Result<Option<Catalog>, Fail
     found.map_err(|e| attempt.repository_failure(&e))
 }
 
-/// The committed backup, if it is whole. A worker that ended right after its commit could not look whether everything was
-/// still there: a purge can have been faster. Such an entry is taken back, and the backup is taken anew.
-///
-/// The base's own entry is not asked for; a base may rightly go later.
-pub(super) async fn whole(
-    attempt: &Attempt<'_>,
-    catalog: Catalog,
-    findings: &mut Findings,
-) -> Result<Option<Taken>, Failure> {
+/// The committed backup, if it is whole. One that is not has been damaged since it was committed: it is never taken back,
+/// because other backups may be based on it. The base's own entry is not asked for; a base may rightly go later.
+pub(super) async fn whole(attempt: &Attempt<'_>, catalog: Catalog, findings: &mut Findings) -> Result<Taken, Failure> {
     let watch = attempt.watch;
     watch.step("checking the presence of every object");
     let Some(fault) = fault(attempt, &catalog).await.map_err(|e| attempt.repository_failure(&e))? else {
         warnings(attempt, &catalog, findings).await?;
         // What an earlier attempt has read back is not on record.
-        return Ok(Some(Taken { catalog, level: VerifyLevel::Manifest, hashed: 0 }));
+        return Ok(Taken { catalog, level: VerifyLevel::Manifest, hashed: 0 });
     };
-    watch.still_counts().await?;
-    // Somebody else may have done this, and committed again.
-    if entry(attempt).await?.as_ref() == Some(&catalog) {
-        tracing::warn!(fault, attempt = %catalog.attempt, "taking back a commit without its objects");
-        let gone = attempt.ports.repository.delete(vec![Key::catalog(catalog.id)]).await;
-        gone.map_err(|e| attempt.store_failure(&e))?;
-    }
-    Ok(None)
+    let Catalog { id, attempt: dir, .. } = catalog;
+    let detail = format!(
+        "attempt {dir} has committed backup {id}, and it is damaged since: {fault}. Delete this Backup and take another"
+    );
+    Err(Failure::new(Reason::RepositoryDamaged, detail))
 }
 
 /// What a committed backup lacks.

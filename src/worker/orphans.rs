@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     api::Swept,
-    plan::{AttemptDir, BackupId, Catalog},
-    store::{self, Prefix, catalog},
+    plan::{AttemptDir, BackupId, Intent},
+    store::{self, Key, Prefix, catalog},
     task::StorageTask,
 };
 
@@ -49,7 +49,7 @@ struct Left {
 impl Orphans {
     /// Looks what there is. Nothing, where somebody else may write, or where a file of the catalogue cannot be read: what
     /// that one refers to is not known.
-    pub(super) async fn find(storage: &StorageTask, places: &Places) -> Result<Self, Failure> {
+    pub(super) async fn find(storage: &StorageTask, places: &Places, now: Timestamp) -> Result<Self, Failure> {
         let repository = &*places.repository;
         let failed = |e: store::Failure| Failure::of_repository(places.kind, &e);
         let refused = |why: String| Ok(Self { refused: Some(why), found: Vec::new(), more: 0 });
@@ -61,17 +61,19 @@ impl Orphans {
             Some(Err(e)) => return refused(plain(&e.to_string(), 4 * NAME)),
             Some(Ok(())) => {}
         }
-        let mut held: HashSet<(BackupId, AttemptDir)> = HashSet::new();
-        let mut damaged = None;
-        let add = |found: Result<Catalog, store::Failure>| match found {
-            Ok(catalog) => held.extend(catalog.sources.iter().map(|s| (s.backup, s.attempt))),
-            Err(e) => drop(damaged.get_or_insert(e)),
+        let catalog::Dependents { catalogs, under_way } = match catalog::dependents(repository, now).await {
+            Ok(dependents) => dependents,
+            Err(e @ store::Failure::Store(_)) => return Err(failed(e)),
+            Err(damaged) => {
+                let what = plain(&damaged.to_string(), 4 * NAME);
+                return refused(format!("what a file of the catalogue refers to is not known: {what}"));
+            }
         };
-        catalog::each(repository, add).await.map_err(failed)?;
-        if let Some(damaged) = damaged {
-            let what = plain(&damaged.to_string(), 4 * NAME);
-            return refused(format!("what a file of the catalogue refers to is not known: {what}"));
-        }
+        let named = catalogs.iter().flat_map(|c| &c.sources).map(|s| (s.backup, s.attempt));
+        // Their own folders are told as busy.
+        let of_others =
+            |i: &Intent| i.holds.iter().filter(|h| h.backup != i.id).map(|h| (h.backup, h.attempt)).collect::<Vec<_>>();
+        let held: HashSet<(BackupId, AttemptDir)> = named.chain(under_way.iter().flat_map(of_others)).collect();
         let (mut found, mut more) = (Vec::new(), 0);
         let add = |orphan: Orphan| if found.len() < MOST { found.push(orphan) } else { more += 1 };
         let listed = inventory::orphans(repository, &held, add).await;
@@ -186,7 +188,7 @@ impl Left {
 enum Removed {
     /// Nothing is left in it.
     Gone,
-    /// It belongs to a backup by now.
+    /// It belongs to a backup by now, or to one under way.
     Committed,
     /// Something is left in it.
     Left(String),
@@ -194,6 +196,11 @@ enum Removed {
 
 async fn remove(places: &Places, (id, dir): (BackupId, AttemptDir)) -> Result<Removed, Failure> {
     let repository = &*places.repository;
+    let intent =
+        repository.stat(&Key::intent(id, dir.attempt)).await.map_err(|e| Failure::of_store(places.kind, &e))?;
+    if intent.is_some() {
+        return Ok(Removed::Committed);
+    }
     let committed = catalog::read(repository, id).await.map_err(|e| Failure::of_repository(places.kind, &e))?;
     if committed.is_some_and(|catalog| catalog.attempt == dir) {
         return Ok(Removed::Committed);

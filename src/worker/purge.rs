@@ -1,6 +1,7 @@
 //! Removing a backup, if its object still wants that.
 
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 
 use super::{Failure, Places, Staging, clean};
 use crate::{
@@ -16,6 +17,11 @@ use crate::{
 /// Removes the backup of the task from the repository and from the staging folder. Nothing that another backup needs is
 /// removed; nothing at all, when the repository is not ours.
 pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure> {
+    purge_at(task, places, Timestamp::now()).await
+}
+
+/// The same at some time of day, by which it is judged whether the time of other attempts is over.
+pub async fn purge_at(task: &PurgeTask, places: &Places, now: Timestamp) -> Result<Purged, Failure> {
     if task.storage.read_only {
         let detail = format!("BackupStorage {} is read-only", task.storage.name);
         return Err(Failure::new(Reason::StorageReadOnly, detail));
@@ -27,9 +33,10 @@ pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure>
         Some(marker) => {
             catalog::own(marker, &task.storage.uid).map_err(failed)?;
             is_there(task, marker.repository)?;
-            let purged = catalog::purge(repository, task.id).await.map_err(failed)?;
-            let Purged { objects, bytes, kept } = purged;
-            tracing::info!(objects, bytes, kept, "removed");
+            let purged = catalog::purge(repository, task.id, now).await.map_err(failed)?;
+            let Purged { objects, bytes, kept, under_way } = purged;
+            let under_way = under_way.map(tracing::field::display);
+            tracing::info!(objects, bytes, kept, under_way, "removed");
             purged
         }
         None => {

@@ -29,6 +29,8 @@ pub struct Findings {
     pub kind_reason: Option<String>,
     /// What is good to know.
     pub warnings: Vec<Warning>,
+    /// The commit was sent, and it is not known whether it has arrived or still will.
+    pub unsettled: bool,
 }
 
 impl Findings {
@@ -65,7 +67,7 @@ pub fn backup(
     findings: &Findings,
     started: Timestamp,
 ) -> BackupReport {
-    let Findings { server, kind, kind_reason, warnings } = findings.clone();
+    let Findings { server, kind, kind_reason, warnings, unsettled: _ } = findings.clone();
     let said = match result {
         Ok(_) => Said { run: task.subject.run.clone(), outcome: Outcome::Succeeded, ..Said::default() },
         Err(failure) => failure.said(&task.subject.run),

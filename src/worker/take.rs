@@ -71,7 +71,6 @@ impl Attempt<'_> {
             Method::Direct => (framing, watch.race(self.digest(&folder, framing, &mut resolved)).await??),
         };
         let assembled = resolved.assemble(files, (task.id, dir, framing), base).map_err(|e| incomplete(&e))?;
-        // Before everything is checked: where a purge comes in between, this list is gone too when we commit.
         let written = watch.finish(self.write_list(dir, &assembled)).await??;
         let hashed = hashed + watch.race(self.verify(&assembled)).await??;
         let Sequence { exact_until, history, ended: _ } = sequence;

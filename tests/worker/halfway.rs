@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mo_backup::{
-    api::{BackupType, Outcome, TakenType, VerifyLevel},
+    api::{BackupType, Outcome, VerifyLevel},
     store::memory::Fault,
     worker::backup,
 };
@@ -79,48 +79,22 @@ async fn the_one_that_is_slower_reports_the_others_backup() {
     assert_whole(&slower);
 }
 
+/// Nothing that is committed is ever taken back: another backup may be based on it.
 #[rstest]
-#[case::object("tae/", TakenType::Full)]
-#[case::list("entries.jsonl.zst", TakenType::Full)]
+#[case::object("tae/")]
+#[case::list("entries.jsonl.zst")]
 #[tokio::test(start_paused = true)]
-async fn a_commit_whose_objects_are_gone_is_taken_back(#[case] what: &str, #[case] kind: TakenType) {
+async fn a_commit_whose_objects_are_gone_is_damaged_and_stays(#[case] what: &str) {
     let rig = Rig::new("v4.2.0");
     assert_eq!(rig.run(&quiet(&rig, 1)).await.said.outcome, Outcome::Succeeded);
     let victim = rig.repository.keys().into_iter().find(|k| k.starts_with("data/") && k.contains(what)).unwrap();
     assert!(rig.repository.unset(&victim));
+    let before = rig.repository.keys();
     let report = rig.run(&quiet(&rig, 2)).await;
-    assert_eq!((report.said.outcome, report.type_), (Outcome::Succeeded, Some(kind)), "{report:#?}");
-    assert_eq!(report.path, Some(format!("data/{}/2", rig.id)));
-    assert_whole(&rig);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_backup_whose_base_was_purged_beside_its_commit_is_taken_anew() {
-    let base = Rig::new("v4.2.0");
-    assert_eq!(base.run(&quiet(&base, 1)).await.said.outcome, Outcome::Succeeded);
-    let rig = base.next();
-    let report = rig.run(&quiet(&rig, 1)).await;
-    assert_eq!(report.type_, Some(TakenType::Incremental), "{report:#?}");
-    for key in rig.repository.keys().into_iter().filter(|k| k.contains(&base.id.to_string())) {
-        rig.repository.unset(&key);
-    }
-    let report = rig.run(&quiet(&rig, 2)).await;
-    assert_eq!((report.said.outcome, report.type_), (Outcome::Succeeded, Some(TakenType::Full)), "{report:#?}");
-    assert_whole(&rig);
-}
-
-/// A commit that was taken back had become a base: what that backup needs stays.
-#[tokio::test(start_paused = true)]
-async fn what_was_built_on_a_lost_commit_keeps_its_objects() {
-    let base = Rig::new("v4.2.0");
-    assert_eq!(base.run(&quiet(&base, 1)).await.said.outcome, Outcome::Succeeded);
-    let rig = base.next();
-    assert_eq!(rig.run(&quiet(&rig, 1)).await.type_, Some(TakenType::Incremental));
-    // The base loses an object of its own that the incremental one does not need.
-    assert!(base.repository.unset(&format!("data/{}/1/mo_meta", base.id)));
-    assert_eq!(base.run(&quiet(&base, 2)).await.said.outcome, Outcome::Succeeded);
-    assert_whole(&base);
-    assert_whole(&rig);
+    assert_eq!((report.said.outcome, report.said.retryable), (Outcome::Failed, false), "{report:#?}");
+    assert_eq!(report.said.reason.as_deref(), Some("RepositoryDamaged"));
+    assert!(report.said.message.unwrap().contains(&victim));
+    assert_eq!(rig.repository.keys(), before);
 }
 
 /// A worker that was believed dead wakes up while a purge removes everything.

@@ -1,16 +1,16 @@
 //! Removing a backup: first its commit goes, then the objects that no other backup names. A crash at any point leaves
 //! a state from which the same call goes on.
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher as _, RandomState},
-};
-
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 
-use super::{CATALOG_MAX, all, damaged, entries, small};
+use super::{
+    CATALOG_MAX, damaged,
+    dependents::{Dependents, Needed, dependents},
+    intents, small,
+};
 use crate::{
-    plan::{BackupId, Catalog, references::needs},
+    plan::BackupId,
     store::{Failure, Key, Objects, Prefix},
 };
 
@@ -29,24 +29,32 @@ pub struct Purged {
     pub bytes: u64,
     /// Objects that stay because other backups need them.
     pub kept: u64,
+    /// A backup under way that may need some of them: what it does not name in the end goes with a later removal.
+    pub under_way: Option<BackupId>,
 }
 
-/// Removes a backup: its catalogue entry, and what lies in its folders and is needed by no other backup. What others
-/// need stays until the last of them is removed. Backups that were removed earlier and left such objects are looked
-/// through as well; what cannot be removed of those is no failure of this removal.
-pub async fn purge(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
+/// Removes a backup: its catalogue entry, and what lies in its folders and is needed by no other backup, committed or
+/// under way. What others need stays until the last of them is removed. Attempts of this backup that may still be at work
+/// are ended. Backups that were removed earlier and left such objects are looked through as well; what cannot be removed of
+/// those is no failure of this removal.
+pub async fn purge(objects: &dyn Objects, id: BackupId, now: Timestamp) -> Result<Purged, Failure> {
     let mut sum = Purged::default();
     for _ in 0..TRIES {
+        intents::settle(objects, id).await?;
         unreference(objects, id).await?;
-        let swept = sweep(objects, id).await?;
-        sum = Purged { objects: sum.objects + swept.objects, bytes: sum.bytes + swept.bytes, kept: swept.kept };
-        // A worker that was believed dead may have committed meanwhile.
+        let dependents = dependents(objects, now).await.map_err(|cause| blocked(id, cause))?;
+        // A worker that was believed dead has committed meanwhile.
+        if dependents.catalogs.iter().any(|catalog| catalog.id == id) {
+            continue;
+        }
+        let swept = sweep(objects, id, &dependents).await?;
+        sum = Purged { objects: sum.objects + swept.objects, bytes: sum.bytes + swept.bytes, ..swept };
         if objects.stat(&Key::catalog(id)).await?.is_none() {
-            break;
+            sweep_others(objects, id, now).await?;
+            return Ok(sum);
         }
     }
-    sweep_others(objects, id).await?;
-    Ok(sum)
+    Err(Failure::Left { left: 1, first: Key::catalog(id).to_string() })
 }
 
 /// Takes the catalogue entry away; a copy stays as a record until the sweep is complete. The entry need not be readable.
@@ -69,14 +77,16 @@ async fn unreference(objects: &dyn Objects, id: BackupId) -> Result<(), Failure>
 
 /// Removes what nobody needs, and the record when nothing is left. Nothing is deleted before every list that names objects
 /// of this backup has been read to its end and compared with its digest.
-async fn sweep(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
-    let needed = Needed::find(objects, id).await.map_err(|cause| blocked(id, cause))?;
-    let mut swept = Purged::default();
+async fn sweep(objects: &dyn Objects, id: BackupId, dependents: &Dependents) -> Result<Purged, Failure> {
+    let needed = Needed::find(objects, id, dependents).await.map_err(|cause| blocked(id, cause))?;
+    let mut swept = Purged { under_way: needed.under_way, ..Purged::default() };
     let mut batch = Vec::new();
     let mut failed = None;
-    let mut listing = objects.list(&Prefix::backup(id));
+    let below = Prefix::backup(id);
+    let mut listing = objects.list(&below);
     while let Some(listed) = listing.try_next().await? {
-        if needed.has(&listed.key) {
+        // A wrong answer must not name what lies elsewhere.
+        if needed.has(id, &listed.key) || listed.key.below(&below).is_none() {
             continue;
         }
         swept.objects += 1;
@@ -97,59 +107,25 @@ async fn sweep(objects: &dyn Objects, id: BackupId) -> Result<Purged, Failure> {
     }
     if kept == 0 {
         objects.delete(vec![Key::trash(id)]).await?;
+        swept.under_way = None;
+    } else if swept.under_way.is_some() {
+        // An attempt that had written no entry yet has no record, and what it may need of it is swept later all the same.
+        record(objects, id).await?;
     }
     Ok(swept)
 }
 
+/// Sees to it that a later removal looks through this backup again.
+async fn record(objects: &dyn Objects, id: BackupId) -> Result<(), Failure> {
+    let key = Key::trash(id);
+    if objects.stat(&key).await?.is_none() {
+        objects.put(&key, bytes::Bytes::new()).await?;
+    }
+    Ok(())
+}
+
 fn blocked(id: BackupId, cause: Failure) -> Failure {
     if matches!(cause, Failure::Store(_)) { cause } else { Failure::Blocked { id, cause: Box::new(cause) } }
-}
-
-/// The objects of a removed backup that other backups name, by 64-bit hashes of their keys: eight bytes for each. Two keys
-/// with one hash cost nothing but an object that stays.
-#[derive(Default)]
-struct Needed {
-    hasher: RandomState,
-    keys: HashSet<u64>,
-}
-
-impl Needed {
-    /// Reads the lists of all other backups that name objects of this one.
-    async fn find(objects: &dyn Objects, id: BackupId) -> Result<Self, Failure> {
-        let catalogue = all(objects).await?;
-        let own = Key::catalog(id);
-        if let Some(cause) = catalogue.unreadable.into_iter().find(|f| f.key() != Some(own.as_str())) {
-            return Err(cause);
-        }
-        let mut needed = Self::default();
-        for catalog in catalogue.catalogs.iter().filter(|catalog| needs(catalog, id)) {
-            // Once more before it is judged: what was changed on its way is right the second time.
-            match needed.add(objects, catalog, id).await {
-                Err(e) if e.is_damage() => needed.add(objects, catalog, id).await?,
-                done => done?,
-            }
-        }
-        Ok(needed)
-    }
-
-    /// Adds what one backup names. A list that is not what its catalogue entry says is an error, so that what it named
-    /// or left out decides nothing.
-    async fn add(&mut self, objects: &dyn Objects, catalog: &Catalog, id: BackupId) -> Result<(), Failure> {
-        let sources: Vec<_> = catalog.sources.iter().map(|s| (s.backup == id).then_some(s.attempt)).collect();
-        let mut list = entries(objects, catalog).await?;
-        while let Some(entry) = list.next().await? {
-            let source = usize::try_from(entry.from).ok().and_then(|from| sources.get(from).copied().flatten());
-            if let Some(attempt) = source {
-                let key = Key::object(id, attempt, &entry.path);
-                self.keys.insert(self.hasher.hash_one(&key));
-            }
-        }
-        Ok(())
-    }
-
-    fn has(&self, key: &Key) -> bool {
-        self.keys.contains(&self.hasher.hash_one(key))
-    }
 }
 
 /// What is still there: the number of needed objects, and how many others with the first of them.
@@ -157,7 +133,7 @@ async fn left(objects: &dyn Objects, id: BackupId, needed: &Needed) -> Result<(u
     let mut listing = objects.list(&Prefix::backup(id));
     let (mut kept, mut left) = (0, None);
     while let Some(listed) = listing.try_next().await? {
-        if needed.has(&listed.key) {
+        if needed.has(id, &listed.key) {
             kept += 1;
         } else {
             left.get_or_insert((0, listed.key.to_string())).0 += 1;
@@ -167,22 +143,38 @@ async fn left(objects: &dyn Objects, id: BackupId, needed: &Needed) -> Result<(u
 }
 
 /// Sweeps what earlier removals had to leave.
-async fn sweep_others(objects: &dyn Objects, id: BackupId) -> Result<(), Failure> {
+async fn sweep_others(objects: &dyn Objects, id: BackupId, now: Timestamp) -> Result<(), Failure> {
     let records: Vec<_> = objects.list(&Prefix::trash()).try_collect().await?;
+    let mut others = Vec::new();
     for record in records {
-        let other = record.key.backup().ok_or_else(|| damaged(&record.key, "its name is none of a deleted backup"));
-        match other {
+        match record.key.backup().ok_or_else(|| damaged(&record.key, "its name is none of a deleted backup")) {
             Ok(other) if other == id => {}
             // Its entry is still there: that removal has only begun, and is not ours to go on with.
             Ok(other) if objects.stat(&Key::catalog(other)).await?.is_some() => {}
-            Ok(other) => match sweep(objects, other).await {
-                Ok(_) => {}
-                // The store is out: what waits to be swept must not be forgotten because of it.
-                Err(Failure::Store(e)) if e.temporary => return Err(e.into()),
-                // The record stays, so that every later removal tries again.
-                Err(error) => tracing::warn!(backup = %other, %error, "sweeping a backup that was removed earlier"),
-            },
+            Ok(other) => others.push(other),
             Err(e) => tracing::warn!(error = %e, "a foreign file lies among the records of deleted backups"),
+        }
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    // Only now, because none of their entries is there any more.
+    let dependents = match dependents(objects, now).await {
+        Ok(dependents) => dependents,
+        Err(Failure::Store(e)) if e.temporary => return Err(e.into()),
+        Err(error) => {
+            tracing::warn!(%error, "looking for who needs what earlier removals have left");
+            return Ok(());
+        }
+    };
+    let committed = |id| dependents.catalogs.iter().any(|catalog| catalog.id == id);
+    for other in others.into_iter().filter(|other| !committed(*other)) {
+        match sweep(objects, other, &dependents).await {
+            Ok(_) => {}
+            // The store is out: what waits to be swept must not be forgotten because of it.
+            Err(Failure::Store(e)) if e.temporary => return Err(e.into()),
+            // The record stays, so that every later removal tries again.
+            Err(error) => tracing::warn!(backup = %other, %error, "sweeping a backup that was removed earlier"),
         }
     }
     Ok(())

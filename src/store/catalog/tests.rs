@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    plan::{Entry, History, Kind, Owner, RepositoryId},
+    plan::{Entry, Held, History, Intent, Kind, Owner, RepositoryId},
     sample::{self, DIR},
     store::{
         Patience,
@@ -12,6 +12,9 @@ use crate::{
         presence,
     },
 };
+
+/// The time of day of all tests.
+pub(super) const NOW: jiff::Timestamp = jiff::Timestamp::UNIX_EPOCH;
 
 pub(super) fn id(n: u64) -> BackupId {
     BackupId::of_object(Uuid::from_u128(n.into()), n)
@@ -51,7 +54,7 @@ pub(super) async fn prepare(memory: &Memory, number: u64, own: &[&str], others: 
 
 async fn backup(memory: &Memory, number: u64, own: &[&str], others: &[(u64, &[&str])]) -> Catalog {
     let catalog = prepare(memory, number, own, others).await;
-    commit(memory, &catalog, Patience::default()).await.unwrap();
+    commit_it(memory, &catalog).await.unwrap();
     catalog
 }
 
@@ -62,6 +65,24 @@ async fn paths(memory: &Memory, catalog: &Catalog) -> Vec<String> {
         found.push(entry.path);
     }
     found
+}
+
+/// What the attempt of this backup may name.
+pub(super) fn intent_of(catalog: &Catalog) -> Intent {
+    let Catalog { id, attempt, nonce, base, sources, .. } = catalog.clone();
+    let holds = sources.iter().map(|s| Held { backup: s.backup, attempt: s.attempt }).collect();
+    let (object, started) = ("ns/name".into(), NOW.to_string());
+    Intent { format: FORMAT, id, attempt: attempt.attempt, object, nonce, base, holds, started, lasts: 3600 }
+}
+
+/// Puts the intent of this backup, and commits it.
+pub(super) async fn commit_it(memory: &Memory, catalog: &Catalog) -> Result<(), Failure> {
+    let intent = intent_of(catalog);
+    let key = Key::intent(intent.id, intent.attempt);
+    memory.set(key.as_str(), serde_json::to_vec(&intent).unwrap());
+    commit(memory, catalog, &intent, Patience::default()).await?;
+    assert!(memory.unset(key.as_str()));
+    Ok(())
 }
 
 /// Every committed backup has all its objects.
@@ -105,71 +126,25 @@ async fn a_catalogue_is_read_without_the_history_of_each_backup() {
     let memory = Memory::new();
     let history = History { snapshots: Some(vec!["daily".into()]), ..History::default() };
     let catalog = Catalog { history, ..prepare(&memory, 1, &["mo_meta"], &[]).await };
-    commit(&memory, &catalog, Patience::default()).await.unwrap();
+    commit_it(&memory, &catalog).await.unwrap();
     assert_eq!(read(&memory, id(1)).await.unwrap().unwrap().history, catalog.history);
     assert_eq!(all(&memory).await.unwrap().catalogs, [Catalog { history: History::default(), ..catalog }]);
 }
 
 #[tokio::test]
-async fn a_second_process_cannot_commit() {
-    let memory = Memory::new();
-    let catalog = backup(&memory, 1, &["mo_meta"], &[]).await;
-    commit(&memory, &catalog, Patience::default()).await.unwrap();
-    let other = Catalog { nonce: "other".into(), ..catalog.clone() };
-    assert!(matches!(commit(&memory, &other, Patience::default()).await, Err(Failure::Conflict(_))));
-    assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_reply_of_a_commit_is_settled_by_looking() {
-    for fault in [Fault::Before, Fault::Lost] {
-        let memory = Memory::new();
-        let catalog = prepare(&memory, 1, &["mo_meta"], &[]).await;
-        let create = memory.calls().len() + 1;
-        memory.fault(create, fault, || {});
-        commit(&memory, &catalog, Patience::default()).await.unwrap();
-        assert!(memory.calls()[create].starts_with("create"));
-        assert_eq!(read(&memory, id(1)).await.unwrap(), Some(catalog));
-    }
-}
-
-#[tokio::test]
-async fn a_commit_that_lost_the_race_says_so() {
-    let memory = Memory::new();
-    let catalog = prepare(&memory, 1, &["mo_meta"], &[]).await;
-    let winner = serde_json::to_vec(&Catalog { nonce: "winner".into(), ..catalog.clone() }).unwrap();
-    let (other, create) = (memory.clone(), memory.calls().len());
-    memory.fault(create, Fault::After, move || other.set(Key::catalog(id(1)).as_str(), winner.clone()));
-    assert!(matches!(commit(&memory, &catalog, Patience::default()).await, Err(Failure::Conflict(_))));
-    assert_eq!(read(&memory, id(1)).await.unwrap().unwrap().nonce, "winner");
-}
-
-#[tokio::test]
-async fn a_backup_without_its_base_or_its_objects_is_taken_back() {
-    let memory = repository().await;
-    let orphan = prepare(&memory, 4, &["mo_meta"], &[(3, &["tae/e"])]).await;
-    purge(&memory, id(3)).await.unwrap();
-    assert!(matches!(commit(&memory, &orphan, Patience::default()).await, Err(Failure::BaseGone { .. })));
-    let swept = prepare(&memory, 5, &["mo_meta"], &[]).await;
-    purge(&memory, id(5)).await.unwrap();
-    assert!(matches!(commit(&memory, &swept, Patience::default()).await, Err(Failure::Swept(_))));
-    assert_eq!(all(&memory).await.unwrap().catalogs.len(), 2);
-}
-
-#[tokio::test]
 async fn removal_keeps_what_others_need_until_the_last_of_them_goes() {
     let memory = repository().await;
-    let purged = purge(&memory, id(1)).await.unwrap();
+    let purged = purge(&memory, id(1), NOW).await.unwrap();
     assert_eq!((purged.objects, purged.kept), (7, 2));
     assert_eq!(below(&memory, 1), ["tae/a", "tae/b"]);
     assert!(memory.get(Key::trash(id(1)).as_str()).is_some());
     assert_whole(&memory).await;
-    purge(&memory, id(2)).await.unwrap();
+    purge(&memory, id(2), NOW).await.unwrap();
     assert_eq!((below(&memory, 1), below(&memory, 2)), (vec!["tae/b".into()], vec!["tae/d".into()]));
     assert_whole(&memory).await;
-    purge(&memory, id(3)).await.unwrap();
+    purge(&memory, id(3), NOW).await.unwrap();
     assert_eq!(memory.keys(), Vec::<String>::new());
-    assert_eq!(purge(&memory, id(3)).await.unwrap(), Purged::default());
+    assert_eq!(purge(&memory, id(3), NOW).await.unwrap(), Purged::default());
 }
 
 #[tokio::test]
@@ -177,13 +152,13 @@ async fn what_one_removal_cannot_finish_is_no_trouble_of_another() {
     let memory = repository().await;
     let held = Key::object(id(1), DIR, "tae/c");
     memory.lock(held.as_str());
-    assert!(matches!(purge(&memory, id(1)).await, Err(Failure::Store(e)) if e.problem == Problem::Locked));
-    purge(&memory, id(3)).await.unwrap();
+    assert!(matches!(purge(&memory, id(1), NOW).await, Err(Failure::Store(e)) if e.problem == Problem::Locked));
+    purge(&memory, id(3), NOW).await.unwrap();
     assert_eq!(below(&memory, 3), Vec::<String>::new());
     assert_eq!(below(&memory, 1), ["tae/a", "tae/b", "tae/c"], "what others need, and what is held");
     // The one that is held is looked for again.
     assert!(memory.get(Key::trash(id(1)).as_str()).is_some());
-    purge(&memory, id(2)).await.unwrap();
+    purge(&memory, id(2), NOW).await.unwrap();
     assert_eq!(below(&memory, 1), ["tae/c"]);
     assert_whole(&memory).await;
 }
@@ -195,7 +170,7 @@ async fn a_backup_that_was_never_committed_goes_whole() {
     memory.set(&format!("data/{}/1-full/tae/y", id(7)), "y");
     memory.set(&format!("data/{}/rubbish", id(7)), "y");
     let before = memory.keys().len();
-    let purged = purge(&memory, id(7)).await.unwrap();
+    let purged = purge(&memory, id(7), NOW).await.unwrap();
     assert_eq!((purged.objects, memory.keys().len()), (7, before - 7));
     assert_whole(&memory).await;
 }
@@ -206,12 +181,12 @@ async fn nothing_is_removed_while_a_need_is_unknown() {
         let memory = repository().await;
         let key = if damage == "catalog" { Key::catalog(id(2)) } else { Key::entries(id(2), DIR) };
         assert!(memory.flip(key.as_str(), 40));
-        let failed = purge(&memory, id(1)).await.unwrap_err();
+        let failed = purge(&memory, id(1), NOW).await.unwrap_err();
         assert!(matches!(failed, Failure::Blocked { .. }), "{failed}");
         assert_eq!(below(&memory, 1).len(), 9);
         // The damaged one itself can go, and unblocks the other.
-        purge(&memory, id(2)).await.unwrap();
-        purge(&memory, id(1)).await.unwrap();
+        purge(&memory, id(2), NOW).await.unwrap();
+        purge(&memory, id(1), NOW).await.unwrap();
         assert_whole(&memory).await;
     }
 }
@@ -220,8 +195,8 @@ async fn nothing_is_removed_while_a_need_is_unknown() {
 async fn a_removal_can_be_broken_off_anywhere() {
     let reference = repository().await;
     let begin = reference.calls().len();
-    purge(&reference, id(1)).await.unwrap();
-    purge(&reference, id(2)).await.unwrap();
+    purge(&reference, id(1), NOW).await.unwrap();
+    purge(&reference, id(2), NOW).await.unwrap();
     let calls = reference.calls().len() - begin;
     assert!(calls > 20);
     for at in 0..calls {
@@ -231,38 +206,15 @@ async fn a_removal_can_be_broken_off_anywhere() {
             let kill = killed.clone();
             memory.fault(begin + at, fault, move || kill.cancel());
             let work = async {
-                purge(&memory, id(1)).await?;
-                purge(&memory, id(2)).await
+                purge(&memory, id(1), NOW).await?;
+                purge(&memory, id(2), NOW).await
             };
             tokio::select! { biased; () = killed.cancelled() => {}, _ = work => {} }
             assert_whole(&memory).await;
-            purge(&memory, id(1)).await.unwrap();
-            purge(&memory, id(2)).await.unwrap();
+            purge(&memory, id(1), NOW).await.unwrap();
+            purge(&memory, id(2), NOW).await.unwrap();
             assert_eq!(memory.keys(), reference.keys(), "call {at} {fault:?}");
         }
-    }
-}
-
-/// Whenever a removal of the base runs beside a commit, no committed backup lacks an object.
-#[tokio::test]
-async fn a_commit_beside_the_removal_of_its_base_is_whole_or_not() {
-    let reference = repository().await;
-    let begin = reference.calls().len();
-    purge(&reference, id(3)).await.unwrap();
-    let calls = reference.calls().len() - begin;
-    for at in 0..calls {
-        let memory = repository().await;
-        let catalog = prepare(&memory, 4, &["mo_meta"], &[(3, &["tae/e"])]).await;
-        let reached = CancellationToken::new();
-        let now = reached.clone();
-        memory.fault(memory.calls().len() + at, Fault::After, move || now.cancel());
-        let (purged, committed) = tokio::join!(purge(&memory, id(3)), async {
-            reached.cancelled().await;
-            commit(&memory, &catalog, Patience::default()).await
-        });
-        purged.unwrap();
-        assert_whole(&memory).await;
-        assert_eq!(read(&memory, id(4)).await.unwrap().is_some(), committed.is_ok(), "call {at}");
     }
 }
 
@@ -305,7 +257,7 @@ async fn whose_the_backups_are_is_never_guessed() {
     let memory = repository().await;
     let other =
         Catalog { repository: RepositoryId(Uuid::from_u128(9)), ..prepare(&memory, 9, &["mo_meta"], &[]).await };
-    commit(&memory, &other, Patience::default()).await.unwrap();
+    commit_it(&memory, &other).await.unwrap();
     let refused = claim(&memory, None, &marker_of("1")).await.unwrap_err();
     assert!(refused.to_string().contains("of 2 repositories"), "{refused}");
     let unread = Memory::new();
@@ -385,7 +337,7 @@ async fn work_can_be_spawned() {
             Ok(())
         })
         .await?;
-        purge(&memory, id(1)).await
+        purge(&memory, id(1), NOW).await
     });
     assert_eq!(work.await.unwrap().unwrap().kept, 2);
 }
