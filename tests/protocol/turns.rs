@@ -57,11 +57,6 @@ impl Gate {
         false
     }
 
-    /// Whether a call waits.
-    pub fn is_waited_at(&self) -> bool {
-        self.0.lock().unwrap().iter().any(|slot| Arc::strong_count(slot) > 1)
-    }
-
     async fn pass(&self) -> Fate {
         let slot = Arc::new(Mutex::new(Slot::default()));
         self.0.lock().unwrap().push_back(slot.clone());
