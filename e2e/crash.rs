@@ -2,7 +2,7 @@
 
 mod operator;
 mod restore;
-mod trace;
+pub(crate) mod trace;
 mod worker;
 
 use crate::harness::trial::{Need, Test};

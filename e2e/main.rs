@@ -15,6 +15,7 @@ mod double_to_bucket;
 mod faults;
 #[allow(dead_code, reason = "the rig offers more than any one target uses")]
 mod harness;
+mod killed;
 mod kubelet;
 mod proof;
 mod refusals;
@@ -34,7 +35,7 @@ fn main() -> std::process::ExitCode {
     let rig = [smoke::tests(), smoke_faults::tests(), double_to_bucket::tests(), store::tests()];
     let product = [schema::tests(), rights::tests(), backup::tests(), direct::tests(), refusals::tests()];
     let restored = [restore::tests(), proof::tests(), bucket_alone::tests(), cli::tests()];
-    let broken = [crash::tests(), faults::tests(), tls::tests(), kubelet::tests()];
+    let broken = [crash::tests(), killed::tests(), faults::tests(), tls::tests(), kubelet::tests()];
     // Those that take longest begin first.
     harness::trial::run(rig.into_iter().chain(broken).chain(product).chain(restored).flatten().collect())
 }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 /// What kind of request it is; each kind is numbered by itself, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -25,6 +27,33 @@ pub struct Seen {
     pub text: String,
 }
 
+/// What holds requests back until it is opened.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub fn closed() -> Gate {
+        Gate(Arc::new(Semaphore::new(0)))
+    }
+
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    pub(super) async fn passed(&self) {
+        // A closed semaphore lets everybody go on: the gate is open.
+        drop(self.0.acquire().await);
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Gate) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Gate {}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The request never arrives; the connection breaks.
@@ -35,6 +64,8 @@ pub enum Fault {
     After,
     /// It waits, then it is done and answered.
     Stall(Duration),
+    /// HTTP only: it waits until the gate is opened, then it is done and answered.
+    Hold(Gate),
     /// SQL only: it arrives, and after this time the connection breaks, whether or not it is done.
     Cut(Duration),
     /// HTTP only: answered by the proxy with this status and JSON or XML, never done.

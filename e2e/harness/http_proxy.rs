@@ -117,6 +117,10 @@ impl Route {
                 verdict.strike();
                 tokio::time::sleep(*time).await;
             }
+            Some(Fault::Hold(gate)) => {
+                verdict.strike();
+                gate.passed().await;
+            }
             _ => {}
         }
         if verdict.fault == Some(Fault::FlipRequest) {
