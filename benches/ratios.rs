@@ -229,6 +229,7 @@ mod a_decision {
             named: Named::NotLookedAt,
             others,
             workers,
+            kept_by: Vec::new(),
             terminating: false,
             image,
         }

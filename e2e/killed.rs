@@ -205,7 +205,10 @@ async fn killed(scene: &Scene<'_>, times: usize) -> anyhow::Result<()> {
         scene.proxy.faults.arm(nth, fault, move |_| seen.store(true, Ordering::SeqCst));
         let removing = dice.below(2) == 0;
         let dies = async {
-            let struck = || async { Ok((reached.load(Ordering::SeqCst) || child.try_wait()?.is_some()).then_some(())) };
+            let struck = || {
+                let ended = child.try_wait().map(|ended| ended.is_some() || reached.load(Ordering::SeqCst));
+                std::future::ready(ended.map(|over| over.then_some(())).map_err(anyhow::Error::from))
+            };
             until("the moment", Duration::from_secs(90), struck).await?;
             died += usize::from(child.try_wait()?.is_none());
             child.kill().await?;

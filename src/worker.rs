@@ -49,7 +49,7 @@ pub use kubernetes::{Backups, Known, Made, imported_name};
 pub use preflight::{ServerFacts, server as preflight};
 pub use probe::probe;
 pub use proof::{Login, ProofPorts, prove};
-pub use purge::{purge, purge_at, sweep};
+pub use purge::{purge, sweep};
 pub use reporter::{Kubernetes, Reporter, Untold};
 pub use restore::{RestorePorts, latest, restore};
 pub use run::{Exit, run, wall};

@@ -92,7 +92,7 @@ pub async fn run(flags: &DeleteFlags, stop: CancellationToken) -> Result<Ending,
     let places = Places { repository: objects, kind: place.kind(), staging: None };
     let purged = tokio::select! {
         biased;
-        purged = watch.race(worker::purge(&task, &places)) => purged.and_then(|done| done),
+        purged = watch.race(worker::purge(&task, &places, watch.now())) => purged.and_then(|done| done),
         never = watch.beat() => match never {},
     };
     // The bar goes before anything is said.

@@ -51,10 +51,22 @@ pub struct RestoreFlags {
     #[arg(long)]
     latest: bool,
     /// With --latest: of the MatrixOne with this identity
-    #[arg(long, value_name = "ID", requires = "latest", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "latest",
+        conflicts_with_all = ["id", "named"],
+        hide_short_help = true
+    )]
     identity: Option<String>,
     /// With --latest: of the MatrixOne that was reached there
-    #[arg(long, value_name = "HOST:PORT", requires = "latest", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "latest",
+        conflicts_with_all = ["id", "named"],
+        hide_short_help = true
+    )]
     address: Option<String>,
     #[command(flatten)]
     source: PlaceFlags<Backed>,

@@ -335,7 +335,9 @@ mod tests {
             let (workers, image) = (Workers::default(), WorkerImage::default());
             let (storage, base, named, others, terminating) =
                 (None, Base::NotNamed, Named::NotLookedAt, Vec::new(), false);
-            decide(&Observed { backup: backup.clone(), storage, base, named, others, workers, terminating, image }, now)
+            let kept_by = Vec::new();
+            let backup = backup.clone();
+            decide(&Observed { backup, storage, base, named, others, workers, terminating, kept_by, image }, now)
         };
         assert_ne!(decision(&whole).status, whole.written(), "something is to be written");
         assert_eq!(decision(&whole), decision(&less));

@@ -15,13 +15,9 @@ use crate::{
 };
 
 /// Removes the backup of the task from the repository and from the staging folder. Nothing that another backup needs is
-/// removed; nothing at all, when the repository is not ours.
-pub async fn purge(task: &PurgeTask, places: &Places) -> Result<Purged, Failure> {
-    purge_at(task, places, Timestamp::now()).await
-}
-
-/// The same at some time of day, by which it is judged whether the time of other attempts is over.
-pub async fn purge_at(task: &PurgeTask, places: &Places, now: Timestamp) -> Result<Purged, Failure> {
+/// removed; nothing at all, when the repository is not ours. By the time of day it is judged whether the time of other
+/// attempts is over.
+pub async fn purge(task: &PurgeTask, places: &Places, now: Timestamp) -> Result<Purged, Failure> {
     if task.storage.read_only {
         let detail = format!("BackupStorage {} is read-only", task.storage.name);
         return Err(Failure::new(Reason::StorageReadOnly, detail));

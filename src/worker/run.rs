@@ -117,7 +117,7 @@ async fn run_purge(task: &PurgeTask, stop: CancellationToken) -> Exit {
     let purged = match files.places(&task.storage, task.staging.as_ref(), &watch).await {
         Ok(places) => {
             let places = places.patient(Patience::default(), watch.token());
-            watch.race(purge::purge(task, &places)).await.and_then(|done| done).map(|_| ())
+            watch.race(purge::purge(task, &places, watch.now())).await.and_then(|done| done).map(|_| ())
         }
         Err(failure) => Err(failure),
     };

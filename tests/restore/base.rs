@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use mo_backup::{
     api::Format,
     plan::Framing,
@@ -25,7 +26,7 @@ async fn what_an_incremental_needs_of_its_deleted_base_stays_and_comes_back(
     let places = Places { repository: Arc::new(rig.source.clone()), kind: Place::Bucket, staging: None };
     let storage = StorageTask { read_only: false, ..restore.storage.clone() };
     let task = PurgeTask { subject: restore.subject.clone(), id: rig.full.id, storage, known: None, staging: None };
-    purge(&task, &places).await.unwrap();
+    purge(&task, &places, Timestamp::UNIX_EPOCH).await.unwrap();
     let base = format!("data/{}/1/", rig.full.id);
     let kept: Vec<_> = rig.source.keys().into_iter().filter(|key| key.starts_with(&base)).collect();
     let expected: Vec<_> = (2..5).map(|n| format!("{base}{}", name(n))).collect();

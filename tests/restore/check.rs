@@ -276,7 +276,7 @@ async fn a_check_that_is_told_to_stop_says_so() {
     let stop = CancellationToken::new();
     let ends = stop.clone();
     rig.source.fault(6, Fault::After, move || ends.cancel());
-    let clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH);
+    let clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(1_795_240_000));
     let limits = (Duration::from_secs(3600), Duration::from_secs(900));
     let watch = Watch::new(rig.told.clone(), clock, "u-1", limits, stop);
     let source: Arc<dyn Objects> = Arc::new(rig.source.clone());

@@ -20,7 +20,7 @@ async fn a_worker_that_is_told_to_stop_leaves_what_the_next_one_goes_on_from() {
     let stop = CancellationToken::new();
     let ends = stop.clone();
     rig.target.fault(8, Fault::After, move || ends.cancel());
-    let clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH);
+    let clock = Arc::new(|| jiff::Timestamp::UNIX_EPOCH + Duration::from_secs(1_795_240_000));
     let watch = Watch::new(rig.told.clone(), clock, "u-1", (task.run_deadline, task.stall_deadline), stop);
     let (source, target) = (Arc::new(rig.source.clone()), Arc::new(rig.target.clone()));
     let ports = RestorePorts { source, target, patience: Patience::default() };

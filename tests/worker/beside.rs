@@ -21,7 +21,7 @@ use mo_backup::{
         memory::{Fault, Memory},
     },
     task::{BackupTask, PurgeTask},
-    worker::{Failure, Place, Places, Ports, backup, purge_at},
+    worker::{Failure, Place, Places, Ports, backup, purge},
 };
 use rstest::rstest;
 use tokio::{sync::Semaphore, task::LocalSet};
@@ -115,9 +115,9 @@ fn now() -> Timestamp {
 }
 
 async fn removed(rig: &Rig, repository: impl Objects + 'static) -> Result<Purged, Failure> {
-    let task = PurgeTask { subject: subject(), id: rig.id, storage: storage(), staging: None };
+    let task = PurgeTask { subject: subject(), id: rig.id, storage: storage(), known: None, staging: None };
     let places = Places { repository: Arc::new(repository), kind: Place::Bucket, staging: None };
-    purge_at(&task, &places, now()).await
+    purge(&task, &places, now()).await
 }
 
 /// One copy at a time, so that calls have the same numbers every time.

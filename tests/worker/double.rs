@@ -384,15 +384,9 @@ fn write(state: &mut State, prefix: &str, full: bool, files: usize) {
     if state.unshared {
         return;
     }
-    let checkpoints = match state.version {
-        _ if state.garbling => Checkpoints::Garbled,
-        _ if state.overtaken > 0 => Checkpoints::Unbootable,
-        "v1.2.4" if state.merging > 0 => Checkpoints::Merged,
-        "v1.2.4" => Checkpoints::WholeOld,
-        _ => Checkpoints::Whole,
-    };
+    let checkpoints = Checkpoints::of(state.version, (state.garbling, state.overtaken > 0, state.merging > 0));
     if files == usize::MAX {
-        [&mut state.merging, &mut state.overtaken].map(|left| *left = left.saturating_sub(1));
+        (state.merging, state.overtaken) = (state.merging.saturating_sub(1), state.overtaken.saturating_sub(1));
     }
     let State { framed, rewound, .. } = *state;
     let habits = tree::Habits { framed, exact: state.version >= "v4.2", rewound, checkpoints };

@@ -343,8 +343,9 @@ async fn a_name_that_is_none_does_nothing_to_a_terminal() {
     }
     let report = look(&task(false), &memory, &Namespace::default()).await;
     let seen = report.repository.unwrap();
-    assert_eq!((seen.backups, seen.unreadable), (2, 21));
-    let warned = report.warnings.iter().find(|w| w.reason == "RepositoryDamaged").unwrap();
+    assert_eq!((seen.backups, seen.unreadable), (2, 0));
+    let warned = report.warnings.iter().find(|w| w.reason == "UnexpectedFiles").unwrap();
+    assert!(warned.message.contains("21"), "{warned:?}");
     assert!(warned.message.len() < 1500 && !warned.message.contains(char::is_control), "{warned:?}");
     assert_eq!(seen.newest.as_deref(), Some("2026-11-21T03:00:00Z"), "the time of the data of {}", second.id);
     assert_eq!(seen.oldest.as_deref(), Some("2026-11-21T00:13:20Z"));

@@ -18,13 +18,16 @@ use super::{
     rig::{Rig, Told, storage},
 };
 
+/// The time of day of these tests.
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
 pub fn places(repository: &Memory) -> Places {
     Places { repository: Arc::new(repository.clone()), kind: Place::Bucket, staging: None }
 }
 
 /// A watch that nobody hears from.
 pub fn quiet() -> Watch {
-    let clock = Arc::new(|| Timestamp::UNIX_EPOCH);
+    let clock = Arc::new(|| NOW);
     let limits = (Duration::from_secs(3600), Duration::from_secs(900));
     Watch::new(Arc::<Told>::default(), clock, "u-1", limits, CancellationToken::new())
 }
@@ -49,12 +52,12 @@ async fn chain() -> (Rig, Rig) {
 #[tokio::test(start_paused = true)]
 async fn what_another_backup_needs_outlives_its_own() {
     let (full, incremental) = chain().await;
-    purge(&purge_task(&full), &places(&full.repository)).await.unwrap();
+    purge(&purge_task(&full), &places(&full.repository), NOW).await.unwrap();
     assert!(full.catalog().is_none());
     assert_whole(&incremental);
-    purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
+    purge(&purge_task(&incremental), &places(&full.repository), NOW).await.unwrap();
     assert_eq!(full.repository.keys(), ["mo-backup.json"]);
-    purge(&purge_task(&incremental), &places(&full.repository)).await.unwrap();
+    purge(&purge_task(&incremental), &places(&full.repository), NOW).await.unwrap();
 }
 
 /// A BackupStorage was made anew under its name, with another bucket.
@@ -67,22 +70,22 @@ async fn what_was_written_elsewhere_is_not_said_to_be_removed() {
     let marker: Value = serde_json::from_slice(&full.repository.get("mo-backup.json").unwrap()).unwrap();
     assert_eq!(known.repository.as_deref(), marker["repository"].as_str());
     let other = Memory::new();
-    let refused = purge(&task, &places(&other)).await.unwrap_err();
+    let refused = purge(&task, &places(&other), NOW).await.unwrap_err();
     assert_eq!(refused.reason, Reason::PurgeFailed);
     let mut theirs = marker.clone();
     theirs["repository"] = "01a1fb90-0000-7000-8000-00000000000f".into();
     other.set("mo-backup.json", serde_json::to_vec(&theirs).unwrap());
-    let refused = purge(&task, &places(&other)).await.unwrap_err();
+    let refused = purge(&task, &places(&other), NOW).await.unwrap_err();
     assert_eq!(refused.reason, Reason::PurgeFailed);
-    for part in [&known.key, known.repository.as_ref().unwrap(), "01a1fb90-0000-7000-8000-00000000000f"] {
-        assert!(refused.detail.contains(part.as_str()), "{part} in {refused}");
+    for part in [&*known.key, known.repository.as_deref().unwrap(), "01a1fb90-0000-7000-8000-00000000000f"] {
+        assert!(refused.detail.contains(part), "{part} in {refused}");
     }
     // In its own repository it is removed, and once more after an attempt whose end was not heard.
-    purge(&task, &places(&full.repository)).await.unwrap();
-    purge(&task, &places(&full.repository)).await.unwrap();
+    purge(&task, &places(&full.repository), NOW).await.unwrap();
+    purge(&task, &places(&full.repository), NOW).await.unwrap();
     // A report of an earlier version does not name the repository.
     let old = PurgeTask { known: Some(ManifestRef { repository: None, ..known }), ..task };
-    purge(&old, &places(&other)).await.unwrap();
+    purge(&old, &places(&other), NOW).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +95,7 @@ async fn a_staging_folder_that_has_become_the_repository_is_not_emptied() {
     let empty = Volume::open(folder.path(), "").unwrap();
     let staging = Staging { objects: Arc::new(full.repository.clone()), folder: empty };
     let places = Places { staging: Some(staging), ..places(&full.repository) };
-    let purged = purge(&purge_task(&full), &places).await.unwrap();
+    let purged = purge(&purge_task(&full), &places, NOW).await.unwrap();
     assert!(purged.kept > 0 && full.catalog().is_none());
     assert_whole(&incremental);
 }
@@ -103,7 +106,7 @@ async fn nothing_of_somebody_else_is_purged() {
     let mut task = purge_task(&full);
     task.storage.uid = "another".into();
     let before = full.repository.keys();
-    let refused = purge(&task, &places(&full.repository)).await.unwrap_err();
+    let refused = purge(&task, &places(&full.repository), NOW).await.unwrap_err();
     assert_eq!(refused.reason.as_str(), "RepositoryForeign");
     assert_eq!(full.repository.keys(), before);
 }
@@ -119,7 +122,7 @@ async fn without_a_marker_a_purge_that_removes_nothing_does_not_succeed(#[case] 
         rig.repository.unset(&key);
     }
     let before = rig.repository.keys();
-    let refused = purge(&purge_task(&rig), &places(&rig.repository)).await.unwrap_err();
+    let refused = purge(&purge_task(&rig), &places(&rig.repository), NOW).await.unwrap_err();
     assert_eq!((refused.reason.as_str(), refused.retryable), ("PurgeFailed", true), "{refused}");
     for word in [left, "mo-backup.json", "BackupStorage ns/main"] {
         assert!(refused.detail.contains(word), "{refused}");
@@ -128,7 +131,7 @@ async fn without_a_marker_a_purge_that_removes_nothing_does_not_succeed(#[case] 
     for key in before {
         rig.repository.unset(&key);
     }
-    purge(&purge_task(&rig), &places(&rig.repository)).await.unwrap();
+    purge(&purge_task(&rig), &places(&rig.repository), NOW).await.unwrap();
 }
 
 #[tokio::test]

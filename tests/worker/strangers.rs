@@ -83,5 +83,5 @@ async fn a_folder_that_leads_elsewhere_is_not_copied() {
     let report = rig.run(&rig.task(1, BackupType::Full)).await;
     let leaked = rig.repository.keys().into_iter().find(|key| rig.repository.get(key).unwrap() == secret.as_bytes());
     assert_eq!((leaked, report.said.outcome), (None, Outcome::Failed), "{report:#?}");
-    assert_eq!(report.said.reason.as_deref(), Some("ObjectCorrupted"), "{report:#?}");
+    assert_eq!(report.said.reason.as_deref(), Some("VolumeNotUsable"), "{report:#?}");
 }

@@ -46,6 +46,17 @@ pub enum Checkpoints {
 }
 
 impl Checkpoints {
+    /// Those of a server of this version, which is in this trouble.
+    pub fn of(version: &str, (garbling, overtaken, merging): (bool, bool, bool)) -> Self {
+        match version {
+            _ if garbling => Self::Garbled,
+            _ if overtaken => Self::Unbootable,
+            "v1.2.4" if merging => Self::Merged,
+            "v1.2.4" => Self::WholeOld,
+            _ => Self::Whole,
+        }
+    }
+
     /// Their files, paths below `tae/`.
     fn files(self, at: i64) -> Vec<(String, Vec<u8>)> {
         let list = format!("ckp/meta_{at}-1_{at}-2.ckp");

@@ -66,7 +66,9 @@ impl Places {
         };
         match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => u64::try_from(found.st_size).map(Some).map_err(io::Error::other),
-            FileType::Symlink => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link")),
+            FileType::Symlink => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "there is a symbolic link in the way"))
+            }
             _ => Ok(None),
         }
     }
